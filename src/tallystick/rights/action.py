@@ -1,0 +1,14 @@
+"""Action classes: what a signal asks for. A set, not an order (DESIGN section 2)."""
+
+from enum import StrEnum
+
+
+class ActionClass(StrEnum):
+    """The six classes of action. `egress` is a read that makes data leave the house."""
+
+    METADATA = "metadata"
+    READ = "read"
+    EGRESS = "egress"
+    PROPOSE = "propose"
+    WRITE = "write"
+    ADMIN = "admin"
