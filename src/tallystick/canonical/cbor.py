@@ -17,17 +17,17 @@ from typing import Final, TypeAlias
 from tallystick.errors import Malformed, Misuse
 
 # Values as the reader makes them, and as the writer takes them.
-Value: TypeAlias = int | bytes | str | bool | None | list["Value"] | dict[int | str, "Value"]
+Value: TypeAlias = int | bytes | str | bool | list["Value"] | dict[int | str, "Value"] | None
 Encodable: TypeAlias = (
     int
     | bytes
     | str
     | bool
-    | None
     | Sequence["Encodable"]
     | Mapping[int, "Encodable"]
     | Mapping[str, "Encodable"]
     | Mapping[int | str, "Encodable"]
+    | None
 )
 
 # Implementation constants: defaults of the reader's limits.
