@@ -1,0 +1,492 @@
+"""The mathematics: hashes, key agreement, signatures, sealed bytes. The one file of the core that imports `cryptography`.
+
+Every function takes and returns bytes of one stated length. What a peer sent and is no key, point or length raises
+`Malformed`; a tag or signature that does not hold raises `Unproven`; an argument of ours that cannot be right raises
+`Misuse`. No exception of the library escapes.
+
+Private keys come in as bytes; nothing here draws randomness, with two exceptions that the standards put inside the
+algorithm: `mlkem768_encapsulate` and ML-DSA signing (hedged, FIPS 204 3.4) let the library ask the system.
+
+The library accepts public keys that a house must never pin: points of small order and second encodings of one point.
+`ed25519_public_is_safe` and `x25519_public_is_safe` refuse both; whoever pins a key asks them.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol, Self
+
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem, x448, x25519
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.ciphers import aead
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from tallystick.errors import Malformed, Misuse, Unproven
+
+Buffer = bytes | bytearray | memoryview
+
+AEAD_KEY_BYTES: Final = 32
+AEAD_NONCE_BYTES: Final = 12
+AEAD_TAG_BYTES: Final = 16
+SCRYPT_MAX_MEMORY_BYTES: Final = 1 << 30
+
+# --- Hashes, HMAC, HKDF ----------------------------------------------------------------------------------------------
+
+
+def sha256(*parts: Buffer) -> bytes:
+    """SHA-256 (FIPS 180-4) of the parts, one after another; 32 bytes. The caller sees to it that the parts cannot shift."""
+    state = hashlib.sha256()
+    for part in parts:
+        state.update(part)
+    return state.digest()
+
+
+def hmac_sha256(key: bytes, data: Buffer) -> bytes:
+    """HMAC with SHA-256 (RFC 2104); 32 bytes."""
+    return hmac.digest(key, data, "sha256")
+
+
+def hkdf_extract_sha256(salt: bytes, ikm: bytes) -> bytes:
+    """HKDF-Extract (RFC 5869 2.2) with SHA-256; 32 bytes. An empty salt counts as 32 zero bytes."""
+    return hmac.digest(salt, ikm, "sha256")
+
+
+def hkdf_expand_sha256(prk: bytes, info: bytes, length: int) -> bytes:
+    """HKDF-Expand (RFC 5869 2.3) with SHA-256. Raises: Misuse when `length` is not 0 to 8,160 bytes."""
+    if not 0 <= length <= 255 * 32:
+        raise Misuse(f"HKDF with SHA-256 gives at most 8160 bytes, not {length}")
+    block, output = b"", b""
+    counter = 1
+    while len(output) < length:
+        block = hmac.digest(prk, b"%b%b%c" % (block, info, counter), "sha256")
+        output += block
+        counter += 1
+    return output[:length]
+
+
+def hkdf_sha256(salt: bytes, ikm: bytes, info: bytes, length: int) -> bytes:
+    """HKDF (RFC 5869) with SHA-256. Raises: Misuse when `length` is not 0 to 8,160 bytes."""
+    return hkdf_expand_sha256(hkdf_extract_sha256(salt, ikm), info, length)
+
+
+def blake2s_keyed(key: bytes, data: Buffer, size: int) -> bytes:
+    """Keyed BLAKE2s (RFC 7693 2.9) of `size` bytes. Raises: Misuse when the key is not 1-32 or the size not 1-32 bytes."""
+    if not 1 <= len(key) <= 32 or not 1 <= size <= 32:
+        raise Misuse(f"keyed BLAKE2s takes a key of 1-32 bytes and gives 1-32 bytes, not {len(key)} and {size}")
+    return hashlib.blake2s(data, digest_size=size, key=key).digest()
+
+
+def equal(a: Buffer, b: Buffer) -> bool:
+    """Are the two the same bytes? In a time that depends on their lengths only."""
+    return hmac.compare_digest(a, b)
+
+
+class _HashState(Protocol):
+    def digest(self) -> bytes: ...
+
+
+_IPAD: Final = bytes(octet ^ 0x36 for octet in range(256))
+_OPAD: Final = bytes(octet ^ 0x5C for octet in range(256))
+
+
+@dataclass(frozen=True, slots=True)
+class Hash:
+    """A hash function and the two constructions Noise builds from it (Noise 4.3).
+
+    HMAC is written out here from RFC 2104 because a handshake is seven HKDFs: with the padded keys prepared by
+    `bytes.translate` an HKDF costs about a third of three calls of `hmac.digest`. Tested against `hmac`.
+    """
+
+    name: str
+    size: int
+    block_bytes: int
+    new: Callable[[bytes], _HashState]
+
+    def digest(self, data: bytes) -> bytes:
+        """HASH(data); `size` bytes."""
+        return self.new(data).digest()
+
+    def hkdf2(self, chaining_key: bytes, ikm: bytes) -> tuple[bytes, bytes]:
+        """HKDF(chaining_key, ikm, 2) of Noise 4.3: RFC 5869 with an empty info; the chaining key has `size` bytes."""
+        new = self.new
+        key = chaining_key.ljust(self.block_bytes, b"\0")
+        temp = new(key.translate(_OPAD) + new(key.translate(_IPAD) + ikm).digest()).digest().ljust(self.block_bytes, b"\0")
+        inner, outer = temp.translate(_IPAD), temp.translate(_OPAD)
+        first = new(outer + new(inner + b"\x01").digest()).digest()
+        return first, new(outer + new(inner + first + b"\x02").digest()).digest()
+
+    def hkdf3(self, chaining_key: bytes, ikm: bytes) -> tuple[bytes, bytes, bytes]:
+        """HKDF(chaining_key, ikm, 3) of Noise 4.3; the chaining key has `size` bytes."""
+        new = self.new
+        key = chaining_key.ljust(self.block_bytes, b"\0")
+        temp = new(key.translate(_OPAD) + new(key.translate(_IPAD) + ikm).digest()).digest().ljust(self.block_bytes, b"\0")
+        inner, outer = temp.translate(_IPAD), temp.translate(_OPAD)
+        first = new(outer + new(inner + b"\x01").digest()).digest()
+        second = new(outer + new(inner + first + b"\x02").digest()).digest()
+        return first, second, new(outer + new(inner + second + b"\x03").digest()).digest()
+
+
+SHA256: Final = Hash("SHA256", 32, 64, hashlib.sha256)
+SHA512: Final = Hash("SHA512", 64, 128, hashlib.sha512)
+BLAKE2S: Final = Hash("BLAKE2s", 32, 64, hashlib.blake2s)
+BLAKE2B: Final = Hash("BLAKE2b", 64, 128, hashlib.blake2b)
+
+# --- Passphrases -----------------------------------------------------------------------------------------------------
+
+
+def scrypt(passphrase: bytes, salt: bytes, n: int, r: int, p: int, length: int) -> bytes:
+    """scrypt (RFC 7914). `n` is a power of two; memory is 128 * n * r bytes.
+
+    Raises: Misuse when the parameters are not allowed by the RFC or need more than 1 GiB.
+    """
+    if n < 2 or n & (n - 1) or r < 1 or not 1 <= p <= 64 or not 1 <= length <= 1024 or 128 * n * r > SCRYPT_MAX_MEMORY_BYTES:
+        raise Misuse(f"scrypt cannot run with n={n} r={r} p={p} length={length}")
+    return hashlib.scrypt(passphrase, salt=salt, n=n, r=r, p=p, dklen=length, maxmem=128 * r * (n + p + 2) + (1 << 20))
+
+
+# --- Key agreement ---------------------------------------------------------------------------------------------------
+# The three classes have one shape, which noise.handshakestate asks for as its `KeyPair`.
+
+
+class X25519KeyPair:
+    """A key pair of X25519 (RFC 7748 5): 32 bytes private, 32 bytes public."""
+
+    __slots__ = ("_private", "public")
+
+    def __init__(self, private: x25519.X25519PrivateKey) -> None:
+        self._private = private
+        self.public: Final = private.public_key().public_bytes_raw()
+
+    @classmethod
+    def from_private(cls, private: bytes) -> Self:
+        """The pair of a 32-byte private key; any 32 bytes will do. Raises: Misuse when it has another length."""
+        return cls(x25519.X25519PrivateKey.from_private_bytes(_sized(private, 32, "an X25519 private key")))
+
+    def exchange(self, public: bytes) -> bytes:
+        """The shared secret, 32 bytes. Raises: Malformed when `public` is not 32 bytes or the result would be all zero."""
+        try:
+            return self._private.exchange(x25519.X25519PublicKey.from_public_bytes(public))
+        except ValueError:
+            raise Malformed("an X25519 public key of small order or wrong length") from None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(public={self.public.hex()})"
+
+
+class X448KeyPair:
+    """A key pair of X448 (RFC 7748 5): 56 bytes private, 56 bytes public."""
+
+    __slots__ = ("_private", "public")
+
+    def __init__(self, private: x448.X448PrivateKey) -> None:
+        self._private = private
+        self.public: Final = private.public_key().public_bytes_raw()
+
+    @classmethod
+    def from_private(cls, private: bytes) -> Self:
+        """The pair of a 56-byte private key; any 56 bytes will do. Raises: Misuse when it has another length."""
+        return cls(x448.X448PrivateKey.from_private_bytes(_sized(private, 56, "an X448 private key")))
+
+    def exchange(self, public: bytes) -> bytes:
+        """The shared secret, 56 bytes. Raises: Malformed when `public` is not 56 bytes or the result would be all zero."""
+        try:
+            return self._private.exchange(x448.X448PublicKey.from_public_bytes(public))
+        except ValueError:
+            raise Malformed("an X448 public key of small order or wrong length") from None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(public={self.public.hex()})"
+
+
+_P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # SEC 2, 2.4.2
+_P256: Final = ec.SECP256R1()
+_ECDH: Final = ec.ECDH()
+_ES256: Final = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)  # RFC 6979: no randomness to get wrong
+
+
+class P256KeyPair:
+    """A key pair of P-256 (FIPS 186-5, SP 800-186): 32 bytes private, 65 bytes public (SEC 1 2.3.3, uncompressed)."""
+
+    __slots__ = ("_private", "public")
+
+    def __init__(self, private: ec.EllipticCurvePrivateKey) -> None:
+        self._private = private
+        self.public: Final = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+
+    @classmethod
+    def from_private(cls, private: bytes) -> Self:
+        """The pair of a 32-byte big-endian scalar. Raises: Misuse when it is not from 1 to the group order minus 1."""
+        scalar = int.from_bytes(_sized(private, 32, "a P-256 private key"), "big")
+        if not 1 <= scalar < _P256_ORDER:
+            raise Misuse("a P-256 private key lies between 1 and the order of the group")
+        return cls(ec.derive_private_key(scalar, _P256))
+
+    def exchange(self, public: bytes) -> bytes:
+        """The x coordinate of the shared point, 32 bytes. Raises: Malformed when `public` is no uncompressed point."""
+        return self._private.exchange(_ECDH, _p256_point(public))
+
+    def sign(self, message: Buffer) -> bytes:
+        """ECDSA with SHA-256, nonce by RFC 6979, low s; 64 bytes r || s."""
+        r, s = decode_dss_signature(self._private.sign(message, _ES256))
+        return r.to_bytes(32, "big") + min(s, _P256_ORDER - s).to_bytes(32, "big")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(public={self.public.hex()})"
+
+
+def _p256_point(public: bytes) -> ec.EllipticCurvePublicKey:
+    if len(public) != 65 or public[0] != 4:
+        raise Malformed("a P-256 public key is 65 bytes, an uncompressed point")
+    try:
+        return ec.EllipticCurvePublicKey.from_encoded_point(_P256, public)
+    except ValueError:
+        raise Malformed("the point does not lie on P-256") from None
+
+
+# --- Which public keys may be pinned ---------------------------------------------------------------------------------
+
+_FIELD: Final = 2**255 - 19  # RFC 7748 4.1
+_EDWARDS_D: Final = -121665 * pow(121666, -1, _FIELD) % _FIELD  # RFC 8032 5.1
+# The eight points whose order divides 8 have these y coordinates: order 1, 2, 4 (both), 8 (d y^4 + 2 y^2 = 1, two and two).
+_ORDER_8_Y: Final = 0x5FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+_SMALL_ORDER_Y: Final = frozenset((1, _FIELD - 1, 0, _ORDER_8_Y, _FIELD - _ORDER_8_Y))
+# u = (1 + y) / (1 - y) of the same points, and -1, of order 4 on the twist. The point at infinity has no encoding.
+_SMALL_ORDER_U: Final = frozenset((1 + y) * pow(1 - y, -1, _FIELD) % _FIELD for y in _SMALL_ORDER_Y - {1}) | {_FIELD - 1}
+
+
+def ed25519_public_is_safe(public: bytes) -> bool:
+    """May this key be pinned? Only the one encoding (RFC 8032 5.1.3) of a point on the curve that is not of small order."""
+    if len(public) != 32:
+        return False
+    y = int.from_bytes(public, "little") & ((1 << 255) - 1)
+    if y >= _FIELD or y in _SMALL_ORDER_Y:
+        return False
+    # x^2 = (y^2 - 1) / (d y^2 + 1) has a root; x = 0 (where the sign bit would be a second encoding) is y = +-1, gone above.
+    square = (y * y - 1) * pow(_EDWARDS_D * y * y + 1, -1, _FIELD)
+    return pow(square, (_FIELD - 1) // 2, _FIELD) == 1
+
+
+def x25519_public_is_safe(public: bytes) -> bool:
+    """May this key be pinned? Only a canonical u coordinate (RFC 7748 5 also takes others) that is not of small order."""
+    if len(public) != 32:
+        return False
+    u = int.from_bytes(public, "little")
+    return u < _FIELD and u not in _SMALL_ORDER_U
+
+
+# --- Signatures ------------------------------------------------------------------------------------------------------
+
+
+class Ed25519KeyPair:
+    """A signing key of Ed25519 (RFC 8032 5.1): 32 bytes seed, 32 bytes public."""
+
+    __slots__ = ("_private", "public")
+
+    def __init__(self, private: ed25519.Ed25519PrivateKey) -> None:
+        self._private = private
+        self.public: Final = private.public_key().public_bytes_raw()
+
+    @classmethod
+    def from_private(cls, seed: bytes) -> Self:
+        """The pair of a 32-byte seed. Raises: Misuse when it has another length."""
+        return cls(ed25519.Ed25519PrivateKey.from_private_bytes(_sized(seed, 32, "an Ed25519 seed")))
+
+    def sign(self, message: Buffer) -> bytes:
+        """The signature, 64 bytes."""
+        return self._private.sign(message)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(public={self.public.hex()})"
+
+
+def ed25519_public(seed: bytes) -> bytes:
+    """The 32-byte public key of a 32-byte seed. Raises: Misuse when the seed has another length."""
+    return Ed25519KeyPair.from_private(seed).public
+
+
+def ed25519_sign(seed: bytes, message: Buffer) -> bytes:
+    """The 64-byte signature. For many signatures keep an `Ed25519KeyPair`. Raises: Misuse as `ed25519_public`."""
+    return ed25519.Ed25519PrivateKey.from_private_bytes(_sized(seed, 32, "an Ed25519 seed")).sign(message)
+
+
+def ed25519_verify(public: bytes, signature: bytes, message: Buffer) -> None:
+    """Raises: Unproven when the signature does not hold, Malformed when key or signature have a wrong length."""
+    if len(public) != 32 or len(signature) != 64:
+        raise Malformed("an Ed25519 key has 32 bytes, its signature 64")
+    try:
+        ed25519.Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        raise Unproven("the Ed25519 signature does not hold") from None
+
+
+def p256_public(private: bytes) -> bytes:
+    """The 65-byte public key of a 32-byte private key. Raises: Misuse as `P256KeyPair.from_private`."""
+    return P256KeyPair.from_private(private).public
+
+
+def p256_sign(private: bytes, message: Buffer) -> bytes:
+    """ECDSA with SHA-256, nonce by RFC 6979, low s; 64 bytes r || s. Raises: Misuse as `P256KeyPair.from_private`."""
+    return P256KeyPair.from_private(private).sign(message)
+
+
+def p256_verify(public: bytes, signature: bytes, message: Buffer) -> None:
+    """Check ECDSA with SHA-256. Only low s is taken, so that one statement has one signature (SEC 1 4.1.4; BIP 146 for low s).
+
+    Raises: Unproven when the signature does not hold, Malformed when key or signature are of the wrong shape.
+    """
+    if len(signature) != 64:
+        raise Malformed("a P-256 signature has 64 bytes, r and s")
+    point = _p256_point(public)
+    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+    if not (1 <= r < _P256_ORDER and 1 <= s <= _P256_ORDER // 2):
+        raise Unproven("the P-256 signature is out of range: r from 1, s from 1 to half the order")
+    try:
+        point.verify(encode_dss_signature(r, s), message, _ES256)
+    except InvalidSignature:
+        raise Unproven("the P-256 signature does not hold") from None
+
+
+class MLDSA44KeyPair:
+    """A signing key of ML-DSA-44 (FIPS 204): 32 bytes seed, 1,312 bytes public; empty context, hedged."""
+
+    __slots__ = ("_private", "public")
+
+    def __init__(self, private: mldsa.MLDSA44PrivateKey) -> None:
+        self._private = private
+        self.public: Final = private.public_key().public_bytes_raw()
+
+    @classmethod
+    def from_private(cls, seed: bytes) -> Self:
+        """The pair of a 32-byte seed. Raises: Misuse when it has another length."""
+        return cls(mldsa.MLDSA44PrivateKey.from_seed_bytes(_sized(seed, 32, "an ML-DSA-44 seed")))
+
+    def sign(self, message: Buffer) -> bytes:
+        """The signature, 2,420 bytes."""
+        return self._private.sign(message)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(public={sha256(self.public).hex()[:16]}...)"
+
+
+def mldsa44_public(seed: bytes) -> bytes:
+    """The 1,312-byte public key of a 32-byte seed. Raises: Misuse when the seed has another length."""
+    return MLDSA44KeyPair.from_private(seed).public
+
+
+def mldsa44_sign(seed: bytes, message: Buffer) -> bytes:
+    """The 2,420-byte signature. For many signatures keep an `MLDSA44KeyPair`. Raises: Misuse as `mldsa44_public`."""
+    return MLDSA44KeyPair.from_private(seed).sign(message)
+
+
+def mldsa44_verify(public: bytes, signature: bytes, message: Buffer) -> None:
+    """Raises: Unproven when the signature does not hold, Malformed when key or signature have a wrong length."""
+    if len(public) != 1312 or len(signature) != 2420:
+        raise Malformed("an ML-DSA-44 key has 1312 bytes, its signature 2420")
+    try:
+        mldsa.MLDSA44PublicKey.from_public_bytes(public).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        raise Unproven("the ML-DSA-44 signature does not hold") from None
+
+
+# --- Key encapsulation -----------------------------------------------------------------------------------------------
+
+
+def mlkem768_public(seed: bytes) -> bytes:
+    """The 1,184-byte encapsulation key of a 64-byte seed d || z (FIPS 203 7.1). Raises: Misuse when it has another length."""
+    return _mlkem768(seed).public_key().public_bytes_raw()
+
+
+def mlkem768_encapsulate(public: bytes) -> tuple[bytes, bytes]:
+    """A shared secret (32 bytes) and the ciphertext (1,088 bytes) that carries it. Draws 32 bytes from the system.
+
+    Raises: Malformed when `public` is not 1,184 bytes or fails the modulus check of FIPS 203 7.2.
+    """
+    try:
+        return mlkem.MLKEM768PublicKey.from_public_bytes(public).encapsulate()
+    except ValueError:
+        raise Malformed("an ML-KEM-768 public key is 1184 bytes of reduced coefficients") from None
+
+
+def mlkem768_decapsulate(seed: bytes, ciphertext: bytes) -> bytes:
+    """The shared secret, 32 bytes. A wrong ciphertext of the right length gives another secret (implicit rejection).
+
+    Raises: Malformed when the ciphertext is not 1,088 bytes, Misuse when the seed is not 64.
+    """
+    if len(ciphertext) != 1088:
+        raise Malformed("an ML-KEM-768 ciphertext has 1088 bytes")
+    return _mlkem768(seed).decapsulate(ciphertext)
+
+
+def _mlkem768(seed: bytes) -> mlkem.MLKEM768PrivateKey:
+    return mlkem.MLKEM768PrivateKey.from_seed_bytes(_sized(seed, 64, "an ML-KEM-768 seed"))
+
+
+# --- Sealed bytes ----------------------------------------------------------------------------------------------------
+
+
+class Aead:
+    """A cipher with its key: seals and opens bytes with 12-byte nonces; the tag of 16 bytes ends the ciphertext."""
+
+    __slots__ = ("_cipher",)
+
+    def __init__(self, cipher: aead.ChaCha20Poly1305 | aead.AESGCM) -> None:
+        self._cipher = cipher
+
+    def encrypt(self, nonce: bytes, data: Buffer, ad: Buffer) -> bytes:
+        """The ciphertext and tag, 16 bytes longer than `data`. Raises: Misuse when the nonce is not 12 bytes."""
+        if len(nonce) != AEAD_NONCE_BYTES:
+            raise Misuse("a nonce has 12 bytes")
+        return self._cipher.encrypt(nonce, data, ad)
+
+    def decrypt(self, nonce: bytes, data: Buffer, ad: Buffer) -> bytes:
+        """The plaintext. Raises: Unproven when the tag does not hold, Malformed when there is none, Misuse for the nonce."""
+        if len(nonce) != AEAD_NONCE_BYTES:
+            raise Misuse("a nonce has 12 bytes")
+        try:
+            return self._cipher.decrypt(nonce, data, ad)
+        except InvalidTag:
+            raise _not_opened(len(data)) from None
+
+    def encrypt_into(self, nonce: bytes, data: Buffer, ad: Buffer, target: bytearray | memoryview) -> int:
+        """Seal into `target` of exactly len(data) + 16 bytes; returns that. Raises: Misuse for nonce or target."""
+        if len(nonce) != AEAD_NONCE_BYTES or len(target) != len(data) + AEAD_TAG_BYTES:
+            raise Misuse("a nonce has 12 bytes, the target of a ciphertext 16 more than the plaintext")
+        return self._cipher.encrypt_into(nonce, data, ad, target)
+
+    def decrypt_into(self, nonce: bytes, data: Buffer, ad: Buffer, target: bytearray | memoryview) -> int:
+        """Open into `target` of exactly len(data) - 16 bytes; returns that. After an error the target is all zero.
+
+        Raises: Unproven when the tag does not hold, Malformed when there is none, Misuse for nonce or target.
+        """
+        if len(nonce) != AEAD_NONCE_BYTES or len(target) != max(len(data) - AEAD_TAG_BYTES, 0):
+            raise Misuse("a nonce has 12 bytes, the target of a plaintext 16 less than the ciphertext")
+        try:
+            return self._cipher.decrypt_into(nonce, data, ad, target)
+        except InvalidTag:
+            target[:] = bytes(len(target))  # the library leaves the unproven plaintext there
+            raise _not_opened(len(data)) from None
+
+
+def chacha20poly1305(key: bytes) -> Aead:
+    """ChaCha20-Poly1305 (RFC 8439). Raises: Misuse when the key is not 32 bytes."""
+    return Aead(aead.ChaCha20Poly1305(_sized(key, AEAD_KEY_BYTES, "a ChaCha20-Poly1305 key")))
+
+
+def aesgcm(key: bytes) -> Aead:
+    """AES-256-GCM (SP 800-38D). Raises: Misuse when the key is not 32 bytes."""
+    return Aead(aead.AESGCM(_sized(key, AEAD_KEY_BYTES, "an AES-256-GCM key")))
+
+
+def _not_opened(length: int) -> Malformed | Unproven:
+    if length < AEAD_TAG_BYTES:
+        return Malformed("sealed bytes shorter than their tag")
+    return Unproven("the sealed bytes do not open: another key, another order, or altered")
+
+
+def _sized(data: bytes, size: int, what: str) -> bytes:
+    if len(data) != size:
+        raise Misuse(f"{what} has {size} bytes, not {len(data)}")
+    return data
