@@ -1,0 +1,1 @@
+"""One running house or client: the only place that chooses windows."""
