@@ -1,0 +1,186 @@
+"""The house's own socket: commands given at the house itself (docs/spec/door.md, section 5).
+
+The socket is 0600 and the peer's uid is read from the kernel (`SO_PEERCRED`, unix(7)); a uid other than the house's own
+or root gets no byte. Framing: u32 length, then one JSON object; the verbs are a closed list.
+"""
+
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from tallystick.errors import Malformed, Misuse, Refused, TallyError, Unavailable, Unproven
+
+MAX_FRAME_BYTES: Final = 65_536
+REQUEST_TIMEOUT_S: Final = 10.0
+_LENGTH: Final = struct.Struct(">I")
+_UCRED: Final = struct.Struct("3i")
+
+KINDS: Final[Mapping[str, type[TallyError]]] = {
+    "malformed": Malformed,
+    "unproven": Unproven,
+    "refused": Refused,
+    "misuse": Misuse,
+    "unavailable": Unavailable,
+}
+
+type_name: Final = {cls: name for name, cls in KINDS.items()}
+
+Handler = Callable[[Mapping[str, Any]], Awaitable[Any]]
+Follower = Callable[[Mapping[str, Any]], AsyncIterator[Any]]
+
+
+def error_body(error: TallyError) -> dict[str, str]:
+    """The JSON shape of an error, on the socket and over the door."""
+    kind = next((name for cls, name in type_name.items() if isinstance(error, cls)), "unavailable")
+    return {"kind": kind, "message": error.message, "hint": error.hint}
+
+
+def error_from_body(body: Any) -> TallyError:
+    """The error that `error_body` described; an unknown kind is Malformed."""
+    if not isinstance(body, Mapping):
+        return Malformed("the house answered with something that is not an error object")
+    cls = KINDS.get(str(body.get("kind")), Malformed)
+    return cls(str(body.get("message", ""))[:500], str(body.get("hint", ""))[:500])
+
+
+class LocalServer:
+    """Serves `house.sock`. `handlers` answer once; `followers` answer with a stream of frames until the caller leaves."""
+
+    def __init__(self, path: Path, handlers: Mapping[str, Handler], followers: Mapping[str, Follower]) -> None:
+        self._path = path
+        self._handlers = handlers
+        self._followers = followers
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Bind the socket; a stale one of a dead house is replaced (house.lock is held, so no other house lives).
+
+        Raises: Unavailable: the path is too long for a socket or not writable.
+        """
+        with suppress(FileNotFoundError):
+            self._path.unlink()
+        old = os.umask(0o177)
+        try:
+            self._server = await asyncio.start_unix_server(self._accept, path=str(self._path))
+        except OSError as error:
+            raise Unavailable(f"cannot open {self._path.name}: {error.strerror or error}", "choose a shorter TALLY_HOME") from None
+        finally:
+            os.umask(old)
+
+    async def stop(self) -> None:
+        """Close the socket and every connection."""
+        if self._server is not None:
+            self._server.close()
+            for task in list(self._tasks):
+                task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._server.wait_closed()
+        with suppress(FileNotFoundError):
+            self._path.unlink()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        try:
+            if _peer_uid(writer) in (0, os.getuid()):
+                await self._serve(reader, writer)
+        except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError):
+            pass  # the caller left; there is nobody to tell
+        finally:
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            verb, args = _request(await asyncio.wait_for(read_frame(reader), REQUEST_TIMEOUT_S))
+            if verb in self._followers:
+                async for item in self._followers[verb](args):
+                    await _send(writer, {"ok": True, "result": item})
+                return
+            handler = self._handlers.get(verb)
+            if handler is None:
+                raise Misuse(f"the house knows no verb {verb[:40]!r}")
+            answer: dict[str, Any] = {"ok": True, "result": await handler(args)}
+        except TallyError as error:
+            answer = {"ok": False, "error": error_body(error)}
+        await _send(writer, answer)
+
+
+def _peer_uid(writer: asyncio.StreamWriter) -> int:
+    sock = writer.get_extra_info("socket")
+    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    uid: int = _UCRED.unpack(raw)[1]
+    return uid
+
+
+def _request(frame: bytes) -> tuple[str, Mapping[str, Any]]:
+    try:
+        value = msgspec.json.decode(frame)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Malformed("the request is not JSON") from None
+    if not isinstance(value, dict) or not isinstance(value.get("verb"), str) or not isinstance(value.get("args", {}), dict):
+        raise Malformed("a request is an object with `verb` and `args`")
+    return value["verb"], value.get("args", {})
+
+
+async def read_frame(reader: asyncio.StreamReader) -> bytes:
+    """One frame. Raises: Malformed: longer than the limit; asyncio.IncompleteReadError: the peer left."""
+    (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+    if length > MAX_FRAME_BYTES:
+        raise Malformed(f"a frame of {length} bytes; at most {MAX_FRAME_BYTES}")
+    return await reader.readexactly(length)
+
+
+async def _send(writer: asyncio.StreamWriter, value: Any) -> None:
+    data = msgspec.json.encode(value)
+    if len(data) > MAX_FRAME_BYTES:
+        data = msgspec.json.encode(
+            {"ok": False, "error": error_body(Refused("the answer is too long", "ask for fewer entries with --limit"))}
+        )
+    writer.write(_LENGTH.pack(len(data)) + data)
+    await writer.drain()
+
+
+async def call(path: Path, verb: str, args: Mapping[str, Any]) -> Any:
+    """Ask the house that runs on this state directory.
+
+    Raises: Unavailable: no house listens there; or whatever error the house answered with.
+    """
+    async for result in follow(path, verb, args):
+        return result
+    raise Unavailable("the house closed its socket without an answer", "see its log; only its own user and root may ask")
+
+
+async def follow(path: Path, verb: str, args: Mapping[str, Any]) -> AsyncIterator[Any]:
+    """The same, for verbs that answer with many frames."""
+    try:
+        reader, writer = await asyncio.open_unix_connection(str(path))
+    except OSError:
+        raise Unavailable("no house is running on this state directory", "start it with `tally serve`") from None
+    try:
+        data = msgspec.json.encode({"verb": verb, "args": dict(args)})
+        writer.write(_LENGTH.pack(len(data)) + data)
+        await writer.drain()
+        while True:
+            try:
+                answer = msgspec.json.decode(await read_frame(reader))
+            except asyncio.IncompleteReadError:
+                return
+            except msgspec.DecodeError:
+                raise Malformed("the house's answer is not JSON") from None
+            if not answer.get("ok"):
+                raise error_from_body(answer.get("error"))
+            yield answer.get("result")
+    except OSError:
+        raise Unavailable("the house closed its socket", "see its log") from None
+    finally:
+        writer.close()
