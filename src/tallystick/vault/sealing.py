@@ -54,9 +54,8 @@ class Kdf:
         match fields:
             case [str(name), bytes(salt), int(a), int(b), int(c)] if name in MAX_COST and len(salt) == SALT_BYTES:
                 least = (8 * c, 1, 1) if name == ARGON2ID else (2, 1, 1)
-                if bool not in map(type, (a, b, c)) and all(
-                    low <= value <= high for low, value, high in zip(least, (a, b, c), MAX_COST[name], strict=True)
-                ):
+                bounds = zip((a, b, c), least, MAX_COST[name], strict=True)
+                if all(type(value) is int and low <= value <= high for value, low, high in bounds):
                     return cls(name=name, salt=salt, cost=(a, b, c))
         raise Malformed("sealed key: not a passphrase function or cost we accept")
 
@@ -77,7 +76,7 @@ class Kdf:
             Argon2id(salt=self.salt, length=_KEY_BYTES, iterations=passes, lanes=lanes, memory_cost=memory).derive_into(passphrase, key)
         except UnsupportedAlgorithm as error:
             raise Unavailable("this machine's crypto library has no argon2id", "Install OpenSSL 3.2 or newer.") from error
-        except (MemoryError, ValueError) as error:
+        except (MemoryError, ValueError, Misuse) as error:
             raise Unavailable(
                 f"{self.name} could not run: {str(error) or 'not enough memory'}", "Free some memory and try again."
             ) from error
