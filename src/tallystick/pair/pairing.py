@@ -71,6 +71,4 @@ def derive_pair_keys(pair_secret: bytes) -> PairKeys:
 def pair_prologue(*, client_static: bytes, house_static: bytes, pair_type: PairType, version: int = 1) -> bytes:
     """The Noise prologue of every knock of a pair: both keys, both roles, the type that was signed, the version."""
     kind = pair_type.value.encode("ascii")
-    return b"".join(
-        (b"tally knock v", b"%d" % version, b"\x00client", client_static, b"house", house_static, bytes([len(kind)]), kind)
-    )
+    return b"".join((b"tally knock v", b"%d" % version, b"\x00client", client_static, b"house", house_static, bytes([len(kind)]), kind))

@@ -1,0 +1,284 @@
+"""The bodies of human statements about pairs, invites and admin keys (docs/spec/statements.md).
+
+A body says what a human key signs; the signature is a signal of class `human` around it (gate/statement.py). Pair and
+gate do not know each other, so nothing here believes a signature and nothing there knows what a pair is.
+"""
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias, TypeVar
+
+from tallystick.canonical import Encodable, Value, decode, encode
+from tallystick.errors import Malformed, Misuse, TallyError
+from tallystick.keys import KeyId, KeyKind, PublicKey, parse_cose_key, pinned
+from tallystick.pair.message import LABEL_FORM, MAX_BUNDLE_BYTES, MAX_ENTRY_INDEX
+from tallystick.pair.pairing import PairType, Suite
+
+MAX_STATEMENT_BYTES: Final = 16_384
+STATEMENT_VERSION: Final = 1
+MAX_ADMINS: Final = 8
+ACTIONS: Final = ("metadata", "read", "egress", "propose", "write", "admin")
+DENY_REASONS: Final = ("denied", "wrong-words", "unknown-machine", "expired")
+SEVER_REASONS: Final = ("unspecified", "lost", "stolen", "retired", "compromised")
+_MAX_TTL_S: Final = 600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryRef:
+    """An entry of a log: the hash of its origin (32 bytes) and the index."""
+
+    origin: bytes
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairApprove:
+    """The pairing stands, and the machine's signing key has `actions` for class machine. `human`: ADMIN only, becomes an admin."""
+
+    pairing_id: bytes
+    proposal: EntryRef
+    static: bytes
+    signing: PublicKey
+    witness: PublicKey
+    human: PublicKey | None
+    pair_type: PairType
+    suite: Suite
+    label: str
+    actions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairDeny:
+    """The proposed pairing does not come to be."""
+
+    pairing_id: bytes
+    proposal: EntryRef
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairSever:
+    """The pairing ends. It names the pairing, so it says nothing about a later one of the same machine."""
+
+    pairing_id: bytes
+    reason: str = "unspecified"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairDowngrade:
+    """The pair may do less from now on."""
+
+    pairing_id: bytes
+    pair_type: PairType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InviteCreate:
+    """An invite exists; with `yes` it stands for the approval of the one pairing it leads to."""
+
+    invite_id: bytes
+    pair_type: PairType
+    for_key: KeyId | None
+    yes: bool
+    ttl_s: int
+    label: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InviteRevoke:
+    """An invite is void."""
+
+    invite_id: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplaceAdmins:
+    """The recovery key's one statement: these are the admin human keys of the log with this origin, and no others."""
+
+    origin: bytes
+    admins: tuple[PublicKey, ...]
+
+
+Statement: TypeAlias = PairApprove | PairDeny | PairSever | PairDowngrade | InviteCreate | InviteRevoke | ReplaceAdmins
+
+VERBS: Final[dict[type[Statement], str]] = {
+    PairApprove: "pair.approve",
+    PairDeny: "pair.deny",
+    PairSever: "pair.sever",
+    PairDowngrade: "pair.downgrade",
+    InviteCreate: "invite.create",
+    InviteRevoke: "invite.revoke",
+    ReplaceAdmins: "key.replace-admins",
+}
+
+
+def encode_statement(statement: Statement) -> bytes:
+    """Write a body in its one form. Raises: Misuse when a field is out of range: it was made here."""
+    raw = encode({"v": STATEMENT_VERSION, "verb": VERBS[type(statement)], **_fields(statement)})
+    try:
+        if parse_statement(raw) != statement:
+            raise Misuse("statement: a field is not in its one form")
+    except TallyError as error:
+        raise Misuse(error.message, error.hint) from None
+    return raw
+
+
+def parse_statement(raw: bytes) -> Statement:
+    """Read a body. Raises: Malformed for an unknown verb, a missing or further field, or a value out of range."""
+    value = decode(raw, max_bytes=MAX_STATEMENT_BYTES, max_depth=3, max_items=128)
+    if not isinstance(value, dict):
+        raise Malformed("statement: not a map")
+    form = dict(value)
+    version, verb = form.pop("v", None), form.pop("verb", None)
+    if type(version) is not int or version != STATEMENT_VERSION:
+        raise Malformed("statement: a version that is not known here")
+    match form:
+        case {
+            "pairing": pairing, "proposal": proposal, "static": static, "signing": signing, "witness": witness, "human": human,
+            "type": kind, "suite": suite, "label": label, "actions": actions, **rest,
+        } if verb == "pair.approve" and not rest:  # fmt: skip
+            return _approve(
+                PairApprove(
+                    pairing_id=_hash(pairing),
+                    proposal=_entry(proposal),
+                    static=pinned(KeyKind.X25519, _hash(static)).raw,
+                    signing=_signing_key(signing),
+                    witness=pinned(KeyKind.ED25519, _hash(witness)),
+                    human=None if human is None else _signing_key(human),
+                    pair_type=_one_of(PairType, kind),
+                    suite=_one_of(Suite, suite),
+                    label=_label(label),
+                    actions=_actions(actions),
+                )
+            )
+        case {"pairing": pairing, "proposal": proposal, "reason": reason, **rest} if verb == "pair.deny" and not rest:
+            return PairDeny(pairing_id=_hash(pairing), proposal=_entry(proposal), reason=_word(reason, DENY_REASONS))
+        case {"pairing": pairing, "reason": reason, **rest} if verb == "pair.sever" and not rest:
+            return PairSever(pairing_id=_hash(pairing), reason=_word(reason, SEVER_REASONS))
+        case {"pairing": pairing, "type": kind, **rest} if verb == "pair.downgrade" and not rest:
+            return PairDowngrade(pairing_id=_hash(pairing), pair_type=_one_of(PairType, kind))
+        case {"invite": invite, "type": kind, "for": key, "yes": bool(yes), "ttl": ttl, "label": label, **rest} if (
+            verb == "invite.create" and not rest
+        ):
+            return InviteCreate(
+                invite_id=_hash(invite),
+                pair_type=_one_of(PairType, kind),
+                for_key=None if key is None else KeyId(_hash(key)),
+                yes=yes,
+                ttl_s=_whole(ttl, 1, _MAX_TTL_S),
+                label=None if label is None else _label(label),
+            )
+        case {"invite": invite, **rest} if verb == "invite.revoke" and not rest:
+            return InviteRevoke(invite_id=_hash(invite))
+        case {"origin": origin, "admins": list(admins), **rest} if verb == "key.replace-admins" and not rest:
+            if not 1 <= len(admins) <= MAX_ADMINS:
+                raise Malformed(f"statement: 1 to {MAX_ADMINS} admin keys")
+            keys = tuple(_signing_key(key) for key in admins)
+            if len({key.key_id for key in keys}) != len(keys):
+                raise Malformed("statement: one admin key twice")
+            return ReplaceAdmins(origin=_hash(origin), admins=keys)
+        case _:
+            raise Malformed("statement: not a statement of this version")
+
+
+def bundle_body(bundle: bytes) -> Statement:
+    """What a bundle claims to state (docs/spec/statements.md, section 1); nothing is proven by reading it.
+
+    Raises: Malformed when the bundle or its body is of another form.
+    """
+    match decode(bundle, max_bytes=MAX_BUNDLE_BYTES, max_depth=1, max_items=8):
+        case [int(version), bytes(), bytes(), bytes(body)] if version is not True and version == 1:
+            return parse_statement(body)
+        case _:
+            raise Malformed("statement: not a bundle of signal, opening and body")
+
+
+def _fields(statement: Statement) -> dict[str, Encodable]:
+    match statement:
+        case PairApprove() as s:
+            return {
+                "pairing": s.pairing_id,
+                "proposal": [s.proposal.origin, s.proposal.index],
+                "static": s.static,
+                "signing": s.signing.cose_key(),
+                "witness": s.witness.raw,
+                "human": None if s.human is None else s.human.cose_key(),
+                "type": s.pair_type.value,
+                "suite": s.suite.value,
+                "label": s.label,
+                "actions": list(s.actions),
+            }
+        case PairDeny() as s:
+            return {"pairing": s.pairing_id, "proposal": [s.proposal.origin, s.proposal.index], "reason": s.reason}
+        case PairSever() as s:
+            return {"pairing": s.pairing_id, "reason": s.reason}
+        case PairDowngrade() as s:
+            return {"pairing": s.pairing_id, "type": s.pair_type.value}
+        case InviteCreate() as s:
+            key = None if s.for_key is None else bytes(s.for_key)
+            return {"invite": s.invite_id, "type": s.pair_type.value, "for": key, "yes": s.yes, "ttl": s.ttl_s, "label": s.label}
+        case InviteRevoke() as s:
+            return {"invite": s.invite_id}
+        case ReplaceAdmins() as s:
+            return {"origin": s.origin, "admins": [key.cose_key() for key in s.admins]}
+
+
+def _approve(statement: PairApprove) -> PairApprove:
+    if (statement.human is not None) != (statement.pair_type is PairType.ADMIN):
+        raise Malformed("statement: a human key is named exactly for an ADMIN pairing")
+    return statement
+
+
+def _hash(value: Value) -> bytes:
+    if not isinstance(value, bytes) or len(value) != 32:
+        raise Malformed("statement: 32 bytes are missing")
+    return value
+
+
+def _whole(value: Value, least: int, most: int) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise Malformed(f"statement: a number from {least} to {most} is missing")
+    return value
+
+
+def _entry(value: Value) -> EntryRef:
+    if not isinstance(value, list) or len(value) != 2:
+        raise Malformed("statement: an entry is an origin hash and an index")
+    return EntryRef(origin=_hash(value[0]), index=_whole(value[1], 0, MAX_ENTRY_INDEX))
+
+
+def _signing_key(value: Value) -> PublicKey:
+    if not isinstance(value, bytes) or len(value) > 128:
+        raise Malformed("statement: a COSE_Key is missing")
+    key = parse_cose_key(value)
+    if key.kind not in (KeyKind.ED25519, KeyKind.P256):
+        raise Malformed("statement: a key that signs is Ed25519 or P-256")
+    return key
+
+
+def _label(value: Value) -> str:
+    if not isinstance(value, str) or not LABEL_FORM.fullmatch(value):
+        raise Malformed("statement: a label with characters or a length we do not take")
+    return value
+
+
+def _word(value: Value, words: tuple[str, ...]) -> str:
+    if not isinstance(value, str) or value not in words:
+        raise Malformed(f"statement: one of {', '.join(words)} is missing")
+    return value
+
+
+def _actions(value: Value) -> tuple[str, ...]:
+    """Action classes in the order of the specification, none twice."""
+    if not isinstance(value, list) or value != [action for action in ACTIONS if action in value]:
+        raise Malformed("statement: actions unknown, twice or out of order")
+    return tuple(action for action in ACTIONS if action in value)
+
+
+_Choice = TypeVar("_Choice", PairType, Suite)
+
+
+def _one_of(choices: type[_Choice], value: Value) -> _Choice:
+    for choice in choices:
+        if choice.value == value:
+            return choice
+    raise Malformed(f"statement: unknown {choices.__name__}")
