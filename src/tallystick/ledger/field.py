@@ -186,8 +186,8 @@ class Table:
         return {str(word.check(key)): self.of.check(item) for key, item in value.items()}
 
     def cddl(self) -> str:
-        """`{low*high word => type}`."""
-        return f"{{{self.low}*{self.high} word => {_group(self.of)}}}"
+        """`{low*high tstr => type}`; that the keys are words the tools for CDDL cannot check."""
+        return f"{{{self.low}*{self.high} tstr => {_group(self.of)}}}"
 
 
 def _group(of: Type) -> str:

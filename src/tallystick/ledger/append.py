@@ -1,0 +1,54 @@
+"""Appending: the tree as a value of its size and right edge. A step returns the next tree.
+
+The edge holds the roots of the tree's perfect subtrees, largest first, one for each bit of the size. Appending costs about one
+node hash per leaf, whatever the size.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+from tallystick.errors import Malformed
+from tallystick.primitives import SHA256
+from tallystick.tlog.tree import HASH_BYTES, MAX_SIZE, edge_root
+
+_new: Final = SHA256.new
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A ledger's tree: how many leaves, and the edge that is needed to go on."""
+
+    size: int = 0
+    edge: tuple[bytes, ...] = ()
+
+    def append(self, leaf_hashes: Sequence[bytes]) -> Self:
+        """The tree with more leaves, given their hashes (tlog.tree.leaf_hash), in order."""
+        size = self.size
+        if size + len(leaf_hashes) > MAX_SIZE:
+            raise AssertionError("a tree has less than 2**63 leaves")
+        edge = list(self.edge)
+        new = _new
+        for leaf in leaf_hashes:
+            bits = size
+            while bits & 1:
+                leaf = new(b"\x01" + edge.pop() + leaf).digest()
+                bits >>= 1
+            edge.append(leaf)
+            size += 1
+        return type(self)(size, tuple(edge))
+
+    def root(self) -> bytes:
+        """The root, 32 bytes."""
+        return edge_root(self.edge)
+
+    def to_bytes(self) -> bytes:
+        """The edge, one hash behind the other."""
+        return b"".join(self.edge)
+
+    @classmethod
+    def from_bytes(cls, size: int, edge: bytes) -> Self:
+        """Read what `to_bytes` wrote. Raises: Malformed when the edge does not belong to such a size."""
+        if not 0 <= size <= MAX_SIZE or len(edge) != size.bit_count() * HASH_BYTES:
+            raise Malformed(f"a tree of {size} leaves has no edge of {len(edge)} bytes")
+        return cls(size, tuple(edge[at : at + HASH_BYTES] for at in range(0, len(edge), HASH_BYTES)))
