@@ -1,0 +1,99 @@
+"""Opening a TCP connection with a house: the client's side (DESIGN 6; the whole scene is drawn in `net.tcp`).
+
+The port is bound before the knock, because the knock names it, and connected when the answer is there. To the client all
+three modes look alike: connect to the port of the answer.
+"""
+
+import asyncio
+import errno
+import socket
+from typing import Final, Self
+
+from tallystick.net import bpf
+from tallystick.net.address import Endpoint
+from tallystick.net.stream import (
+    CONNECTED,
+    OPEN_SECONDS,
+    PENDING,
+    Mode,
+    Opened,
+    no_connection,
+    on_free_port,
+    os_errors,
+    ready,
+    stream,
+    tcp_state,
+)
+
+# Seconds before the next attempt after one that was refused: the house may be between two of its own.
+REFUSED_GAPS: Final = (0.002, 0.005, 0.010, 0.020, 0.040)
+_REFUSED: Final = frozenset({errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES})
+
+
+class ClientPort:
+    """A client's TCP port: bound before the knock that names it, opened when the answer is there. One use."""
+
+    def __init__(self, local: Endpoint, sock: socket.socket) -> None:
+        """Use `ClientPort.bind`."""
+        self._sock = sock
+        self._local = local
+        self.number = local.port
+
+    @classmethod
+    def bind(cls, local: Endpoint) -> Self:
+        """Bind a random free port on the address the knock leaves from (`Knocker.local`; its port is not used).
+
+        bind(0) was refused: under many connections in TIME_WAIT the kernel's own search costs four times as much.
+        Raises: Unavailable: no port, or the address is not ours.
+        """
+        with os_errors(local):
+            sock = on_free_port(local, local.at(0), lambda fresh: None)
+        return cls(local.at(int(sock.getsockname()[1])), sock)
+
+    async def open(self, house: Endpoint, *, mode: Mode, md5_key: bytes | None = None, timeout: float = OPEN_SECONDS) -> Opened:
+        """Connect to the port the answer named; this port is used up, whatever happens.
+
+        Args: house: its address, with the port of its answer.  md5_key: as the house uses it.  timeout: seconds.
+        A refusal is repeated a few times, the house may be between two attempts of its own. Refused for good means in
+        mode 1 most likely a NAT that rewrites ports: knock with the next mode.
+        Raises: Unavailable: not connected in time, refused, no route.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout
+        try:
+            with os_errors(house):
+                for attempts, gap in enumerate((*REFUSED_GAPS, None), start=1):
+                    error = await self._attempt(house, md5_key, deadline)
+                    if not error:
+                        return Opened(sock=self._sock, mode=mode, attempts=attempts)
+                    if error not in _REFUSED or gap is None or asyncio.get_running_loop().time() + gap >= deadline:
+                        raise no_connection(house, mode, error)
+                    await asyncio.sleep(gap)
+                    self._sock.close()
+                    self._sock = stream(self._local)
+                    self._sock.bind(self._local.sockaddr)
+            raise AssertionError("the last gap is None and raises")
+        except BaseException:
+            self.close()
+            raise
+
+    async def _attempt(self, house: Endpoint, md5_key: bytes | None, deadline: float) -> int:
+        """Connect once: 0, or the errno it ended with. Raises OSError when the system refuses to begin."""
+        if md5_key is not None:
+            bpf.set_md5(self._sock, house, md5_key)
+        error = self._sock.connect_ex(house.sockaddr)
+        if error == errno.ECONNREFUSED:  # on one machine the RST is back before connect returns
+            return error
+        if error not in PENDING:
+            raise OSError(error, errno.errorcode.get(error, str(error)))
+        while True:
+            woken = await ready(self._sock, deadline, write=True)
+            if tcp_state(self._sock) in CONNECTED:
+                return 0
+            if error := self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                return int(error)
+            if not woken:
+                return errno.ETIMEDOUT
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._sock.close()

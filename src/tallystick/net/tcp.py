@@ -1,0 +1,184 @@
+"""Opening a TCP connection that nobody else is offered: the house's side (DESIGN 6, docs/spec/net.md).
+
+    house                                              client (net.dial)
+                                                       port = ClientPort.bind(knocker.local); knock (says port.number)
+    house_open(...)
+      mode 1: fence, connect        -- SYN ->          RST back, eaten by the fence
+      on_ready(p): UDP answer (says p)  ------------>  port.open(house address with port p)
+                                    <- SYN --
+                  -- SYN,ACK ->  <- ACK --             simultaneous open, RFC 9293 section 3.5, figure 7
+      returns Opened                                   returns Opened; the client speaks first
+      first frame verified: opened.settle()
+
+Mode 1 has no listening socket. A house in SYN_SENT refuses every stranger as a closed port does; its fence (a BPF program
+or a TCP-MD5 key) only keeps the client's kernel from ending the attempt with the RST that a closed port owes. Mode 2 listens
+behind a program that admits one source; mode 3 listens for the moment of the knock. The order of calls is the contract: by
+the time `on_ready` runs the SYN has left or the listener listens, so the answer cannot overtake it. `loop.sock_connect` was
+refused for that reason: under uvloop its SYN leaves some turns of the loop later.
+
+Connecting again, exactly when the last attempt is known to be dead. A stateful firewall on the house's side forgets the
+attempt when it sees the RST pass; an ICMP error kills the socket. Both are visible without guessing at round-trip times: a
+dropped RST counts in SO_MEMINFO, a dead socket is CLOSED. Only then does the house connect anew, on the same socket and ports;
+an attempt that may still be answered is left alone, since a new SYN brings a new sequence number, which breaks it.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import errno
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any, Final
+
+from tallystick.channel.filter import no_reset, only_from
+from tallystick.errors import Misuse
+from tallystick.net import bpf
+from tallystick.net.address import Endpoint
+from tallystick.net.stream import (
+    CONNECTED,
+    OPEN_SECONDS,
+    PENDING,
+    SYN_RECV,
+    SYN_SENT,
+    Mode,
+    Opened,
+    no_connection,
+    on_free_port,
+    os_errors,
+    ready,
+    tcp_state,
+)
+
+# Seconds after the first connect at which the house looks whether it is dead: DESIGN 6 (10, 20, 40 ms), one earlier look
+# for short paths, and one each 40 ms after, for long ones.
+LOOKS: Final = (0.003, 0.010, 0.020, 0.040)
+LOOK_EVERY: Final = 0.040
+_QUICK_RETRIES: Final = 5  # ICMP errors answered at once; after that the looks set the pace, not a router
+_BACKLOG: Final = 8
+_TCP_DEFER_ACCEPT: Final = 9  # linux/tcp.h: seconds; a scanner that connects and says nothing never reaches accept()
+_UNSPECIFIED: Final = struct.pack("=H14x", socket.AF_UNSPEC)
+_DEAD_AT_ONCE: Final = frozenset({errno.ECONNREFUSED, errno.ECONNABORTED, errno.EHOSTUNREACH, errno.ENETUNREACH})
+
+_libc: Any = ctypes.CDLL(None, use_errno=True)
+
+
+async def house_open(
+    mode: Mode,
+    local: Endpoint,
+    remote: Endpoint,
+    *,
+    md5_key: bytes | None = None,
+    timeout: float = OPEN_SECONDS,
+    on_ready: Callable[[int], None],
+) -> Opened:
+    """Open a connection for the client that knocked, and for nobody else.
+
+    Args: local: the address the knock came to (`Origin.local`; its port is not used).  remote: the address the knock came
+        from, with the TCP port it named; 0 in modes 2 and 3 when that port does not hold (a NAT that rewrites ports).
+        md5_key: in mode 1, a TCP-MD5 key instead of the BPF fence.  timeout: seconds.
+        on_ready: called once with our TCP port, when the client may connect: send the answer here.
+    Raises: Unavailable: no such connection within the time, no capability, no port. What `on_ready` raises passes.
+    Cancelled or failed, it leaves no socket open.
+    """
+    if mode is Mode.SIMULTANEOUS and not remote.port:
+        raise Misuse("mode 1 needs the client's TCP port")
+    deadline = asyncio.get_running_loop().time() + timeout
+    with os_errors(remote):
+        if mode is Mode.SIMULTANEOUS:
+            sock = on_free_port(local, remote, lambda fresh: _fence_and_connect(fresh, remote, md5_key))
+        else:
+            sock = on_free_port(local, remote, lambda fresh: _fence_and_listen(fresh, mode, remote))
+    try:
+        on_ready(int(sock.getsockname()[1]))
+        with os_errors(remote):
+            if mode is Mode.SIMULTANEOUS:
+                attempts = await _connected(sock, remote, deadline)
+                return Opened(sock=sock, mode=mode, attempts=attempts, fenced=md5_key is None)
+            opened = await _accepted(sock, mode, remote, deadline)
+    except BaseException:
+        sock.close()
+        raise
+    sock.close()
+    return opened
+
+
+def _fence_and_connect(sock: socket.socket, remote: Endpoint, md5_key: bytes | None) -> None:
+    # The fence comes before connect: nothing can reach the socket earlier.
+    if md5_key is not None:
+        bpf.set_md5(sock, remote, md5_key)
+    else:
+        bpf.attach(sock, no_reset())
+    error = sock.connect_ex(remote.sockaddr)
+    if error not in PENDING and error != errno.ECONNREFUSED:  # on one machine an ICMP error is back before connect returns
+        raise OSError(error, errno.errorcode.get(error, str(error)))
+
+
+def _fence_and_listen(sock: socket.socket, mode: Mode, remote: Endpoint) -> None:
+    # The program comes before listen: no SYN of a stranger ever meets an open door.
+    if mode is Mode.FILTERED:
+        bpf.attach(sock, only_from(remote.packed, remote.port or None))
+    sock.setsockopt(socket.IPPROTO_TCP, _TCP_DEFER_ACCEPT, int(OPEN_SECONDS))
+    sock.listen(_BACKLOG)
+
+
+async def _connected(sock: socket.socket, remote: Endpoint, deadline: float) -> int:
+    """Wait for mode 1 to connect, and begin again whenever the last attempt has died. How many attempts it took."""
+    loop = asyncio.get_running_loop()
+    start, attempts, failures, looks = loop.time(), 1, 0, 0
+    dropped, was_receiving, last_error = 0, False, 0
+    while True:
+        look_at = start + (LOOKS[looks] if looks < len(LOOKS) else LOOKS[-1] + LOOK_EVERY * (looks - len(LOOKS) + 1))
+        woken = await ready(sock, min(look_at, deadline), write=True)
+        state = tcp_state(sock)
+        if state in CONNECTED:
+            return attempts
+        if loop.time() >= deadline:
+            raise no_connection(remote, Mode.SIMULTANEOUS, last_error)
+        if state in (SYN_SENT, SYN_RECV):
+            if woken:
+                continue
+            looks += 1
+            # A handshake under way is given one more look: a late RST of the attempt before must not break it.
+            dead = bpf.drops(sock) != dropped and (state == SYN_SENT or was_receiving)
+            was_receiving = state == SYN_RECV
+        else:
+            dead = True
+            last_error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or last_error
+            failures += 1
+            if failures > _QUICK_RETRIES:
+                await asyncio.sleep(min(look_at, deadline) - loop.time())
+                looks += 1
+        if dead:
+            attempts += 1
+            dropped, was_receiving = bpf.drops(sock), False
+            _connect_again(sock, remote)
+
+
+def _connect_again(sock: socket.socket, remote: Endpoint) -> None:
+    """Drop the attempt and start another on the same socket: same ports, same fence. Raises OSError.
+
+    connect(2) with AF_UNSPEC dissolves the association; Python's connect cannot say it.
+    """
+    if _libc.connect(sock.fileno(), _UNSPECIFIED, len(_UNSPECIFIED)) != 0:
+        raise OSError(ctypes.get_errno(), "could not dissolve a pending connect")
+    error = sock.connect_ex(remote.sockaddr)
+    # A cached "unreachable" may come back at once: one more dead attempt, not the end.
+    if error not in PENDING and error not in _DEAD_AT_ONCE:
+        raise OSError(error, errno.errorcode.get(error, str(error)))
+
+
+async def _accepted(listener: socket.socket, mode: Mode, remote: Endpoint, deadline: float) -> Opened:
+    """Wait at a listener for the one client; whoever else comes (mode 3) is sent away."""
+    while True:
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+            sock, _ = listener.accept()
+            sock.setblocking(False)
+            opened = Opened(sock=sock, mode=mode, fenced=mode is Mode.FILTERED)
+            if opened.remote.host == remote.host and remote.port in (0, opened.remote.port):
+                return opened
+            sock.close()
+            continue
+        if asyncio.get_running_loop().time() >= deadline:
+            raise no_connection(remote, mode, 0)
+        await ready(listener, deadline, write=False)
