@@ -1,0 +1,1 @@
+"""Which way does it flow?"""
