@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from tallystick.errors import Malformed, Misuse, Unproven
-from tallystick.tlog.tree import MAX_SIZE, check_hash, node_hash
+from tallystick.tlog.tree import EMPTY_ROOT, MAX_SIZE, check_hash, node_hash
 
 MAX_HASHES: Final = 63
 Subtree = Callable[[int, int], bytes]
@@ -105,6 +105,8 @@ def verify_subtree_consistency(*, start: int, end: int, size: int, subtree_root:
 
     Raises: Malformed, Unproven as `verify_consistency`.  Source: draft-ietf-plants-merkle-tree-certs 4.4.
     """
+    if start == end <= size and not proof and subtree_root == EMPTY_ROOT:
+        return  # nothing is in every tree
     _check_subtree(start, end)
     if not end <= size <= MAX_SIZE:
         raise Malformed(f"the subtree up to {end} lies outside a tree of {size}")
