@@ -81,7 +81,8 @@ def parse_id(text: str, prefix: str) -> bytes:
     if len(text) > MAX_TEXT:
         raise Malformed("id: far too long", "Copy the whole ID again and nothing else.")
     bare = "".join(c for c in text if c not in _IGNORED)
-    if bare[: len(prefix)].lower() != prefix:
+    start = bare[: len(prefix)]
+    if not start.isascii() or start.lower() != prefix:  # lower() alone would take the Kelvin sign for a k
         raise Malformed(f"id: does not begin with {prefix}-", f"Paste the whole ID, from {prefix}- to its last group.")
     values: list[int] = []
     for character in bare[len(prefix) :]:
