@@ -58,8 +58,8 @@ def test_keyed_blake2s_has_bounds(key_bytes: int, size: int) -> None:
 
 @pytest.mark.parametrize("function", [primitives.SHA256, primitives.SHA512, primitives.BLAKE2S, primitives.BLAKE2B])
 @given(data=st.data())
-def test_noise_hkdf_agrees_with_the_standard_library(function: primitives.Hash, data: st.DataObject) -> None:
-    """hkdf2 and hkdf3, written out from RFC 2104, equal the same built on the standard library's HMAC."""
+def test_noise_hmac_and_hkdf_agree_with_the_standard_library(function: primitives.Hash, data: st.DataObject) -> None:
+    """HMAC, written out from RFC 2104, and HKDF with two and three outputs equal the standard library's."""
     chaining_key = data.draw(st.binary(min_size=function.size, max_size=function.size))
     ikm = data.draw(st.binary(max_size=200))
 
@@ -70,9 +70,10 @@ def test_noise_hkdf_agrees_with_the_standard_library(function: primitives.Hash, 
     first = mac(temp, b"\x01")
     second = mac(temp, first + b"\x02")
     third = mac(temp, second + b"\x03")
-    assert function.hkdf2(chaining_key, ikm) == (first, second)
-    assert function.hkdf3(chaining_key, ikm) == (first, second, third)
-    assert function.digest(ikm) == hashlib.new(function.name.lower(), ikm).digest()
+    assert function.hmac(chaining_key, ikm) == temp
+    assert function.hkdf(chaining_key, ikm, 2) == (first, second)
+    assert function.hkdf(chaining_key, ikm, 3) == (first, second, third)
+    assert function.new(ikm).digest() == hashlib.new(function.name.lower(), ikm).digest()
 
 
 def test_scrypt_agrees_with_rfc_7914() -> None:

@@ -33,6 +33,9 @@ from tallystick.primitives import AEAD_TAG_BYTES
 
 PSK_BYTES: Final = 32  # Noise 9.1
 
+# Looked up once: reading a member through its enum class costs Python 3.11 about as much as a hash.
+_E, _S, _EE, _ES, _SS, _PSK = Token.E, Token.S, Token.EE, Token.ES, Token.SS, Token.PSK
+
 
 class KeyPair(Protocol):
     """What a handshake asks of a key pair; primitives' three are such, and one inside a chip can be."""
@@ -54,9 +57,12 @@ class _Party:
     static_static: bytes | None = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(slots=True, repr=False, eq=False)
 class HandshakeState:
-    """One side of a handshake between two messages. Made by `initialize`."""
+    """One side of a handshake between two messages. Made by `initialize`.
+
+    Not `frozen`, though nothing is ever assigned: freezing costs a microsecond per message, as much as the cipher.
+    """
 
     _party: _Party
     _symmetric: SymmetricState
@@ -184,20 +190,20 @@ class HandshakeState:
         """
         party = self._party
         tokens = self._next(writing=True)
-        _check_given("ephemeral", ephemeral is not None, Token.E in tokens, party.protocol.name)
+        _check_given("ephemeral", ephemeral is not None, _E in tokens, party.protocol.name)
         symmetric = self._symmetric.copy()
         e, psks = ephemeral or self._e, self._psks
         message = b""
         for token in tokens:
-            if token is Token.E:
+            if token is _E:
                 public = self._public(e)
                 message += public
                 symmetric.mix_hash(public)
                 if party.has_psk:
                     symmetric.mix_key(public)
-            elif token is Token.S:
+            elif token is _S:
                 message += symmetric.encrypt_and_hash(self._public(party.s))
-            elif token is Token.PSK:
+            elif token is _PSK:
                 symmetric.mix_key_and_hash(psks[0])
                 psks = psks[1:]
             else:
@@ -221,18 +227,18 @@ class HandshakeState:
         re, rs, psks = self._re, self._rs, self._psks
         position = 0
         for token in tokens:
-            if token is Token.E:
+            if token is _E:
                 end = position + party.protocol.public_bytes
                 re = self._field(message, position, end)
                 position = end
                 symmetric.mix_hash(re)
                 if party.has_psk:
                     symmetric.mix_key(re)
-            elif token is Token.S:
+            elif token is _S:
                 end = position + party.protocol.public_bytes + (AEAD_TAG_BYTES if symmetric.has_key else 0)
                 rs = symmetric.decrypt_and_hash(self._field(message, position, end))
                 position = end
-            elif token is Token.PSK:
+            elif token is _PSK:
                 symmetric.mix_key_and_hash(psks[0])
                 psks = psks[1:]
             else:
@@ -265,11 +271,16 @@ class HandshakeState:
     def _agree(self, token: Token, e: KeyPair | None, re: bytes | None, rs: bytes | None) -> bytes:
         """The Diffie-Hellman result a token names: first letter the initiator's key, second the responder's (Noise 5.3)."""
         party = self._party
-        if token is Token.SS and party.static_static is not None:
+        if token is _SS and party.static_static is not None:
             return party.static_static
-        mine, theirs = token if party.initiator else reversed(token)
-        private = e if mine == "e" else party.s
-        public = re if theirs == "e" else rs
+        if token is _EE:
+            private, public = e, re
+        elif token is _SS:
+            private, public = party.s, rs
+        elif (token is _ES) is party.initiator:  # es of the initiator, se of the responder
+            private, public = e, rs
+        else:
+            private, public = party.s, re
         if private is None or public is None:
             raise AssertionError("a valid pattern names no key before it is there")
         return private.exchange(public)
