@@ -1,0 +1,1 @@
+"""What stands behind the pair: files, later programs, HTTP, TCP and MCP."""
