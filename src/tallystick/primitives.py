@@ -470,12 +470,16 @@ class Aead:
 
 def chacha20poly1305(key: bytes) -> Aead:
     """ChaCha20-Poly1305 (RFC 8439). Raises: Misuse when the key is not 32 bytes."""
-    return Aead(aead.ChaCha20Poly1305(_sized(key, AEAD_KEY_BYTES, "a ChaCha20-Poly1305 key")))
+    if len(key) != AEAD_KEY_BYTES:
+        raise Misuse(f"a ChaCha20-Poly1305 key has {AEAD_KEY_BYTES} bytes, not {len(key)}")
+    return Aead(aead.ChaCha20Poly1305(key))
 
 
 def aesgcm(key: bytes) -> Aead:
     """AES-256-GCM (SP 800-38D). Raises: Misuse when the key is not 32 bytes."""
-    return Aead(aead.AESGCM(_sized(key, AEAD_KEY_BYTES, "an AES-256-GCM key")))
+    if len(key) != AEAD_KEY_BYTES:  # the library would also take AES-128 and AES-192 keys
+        raise Misuse(f"an AES-256-GCM key has {AEAD_KEY_BYTES} bytes, not {len(key)}")
+    return Aead(aead.AESGCM(key))
 
 
 def _not_opened(length: int) -> Malformed | Unproven:

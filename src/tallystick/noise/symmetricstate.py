@@ -10,9 +10,9 @@ from tallystick.primitives import AEAD_KEY_BYTES
 
 
 class SymmetricState:
-    """`chaining_key` and `handshake_hash` have HASHLEN bytes. There is no key before the first MixKey."""
+    """`chaining_key` and `handshake_hash` have HASHLEN bytes. `has_key` is HasKey() of the cipher state."""
 
-    __slots__ = ("_cipherstate", "_new", "_protocol", "_temp_key", "chaining_key", "handshake_hash")
+    __slots__ = ("_cipherstate", "_new", "_protocol", "_temp_key", "chaining_key", "handshake_hash", "has_key")
 
     def __init__(self, protocol: Protocol) -> None:
         """InitializeSymmetric(protocol_name)."""
@@ -25,6 +25,7 @@ class SymmetricState:
         # encrypted: between two Diffie-Hellman tokens nothing is, and this saves a fifth of the hashing.
         self._temp_key = b""
         self._cipherstate: CipherState | None = None
+        self.has_key = False
 
     def copy(self) -> "SymmetricState":
         """An independent twin."""
@@ -35,12 +36,8 @@ class SymmetricState:
         twin.handshake_hash = self.handshake_hash
         twin._temp_key = self._temp_key
         twin._cipherstate = self._cipherstate and self._cipherstate.copy()
+        twin.has_key = self.has_key
         return twin
-
-    @property
-    def has_key(self) -> bool:
-        """HasKey() of the cipher state: is what follows encrypted?"""
-        return self._temp_key != b"" or self._cipherstate is not None
 
     def mix_key(self, input_key_material: bytes) -> None:
         """MixKey: ck, temp_k = HKDF(ck, input_key_material, 2)."""
@@ -48,6 +45,7 @@ class SymmetricState:
         self._temp_key = temp_key = hmac(self.chaining_key, input_key_material)
         self.chaining_key = hmac(temp_key, b"\x01")
         self._cipherstate = None
+        self.has_key = True
 
     def mix_hash(self, data: bytes) -> None:
         """MixHash: h = HASH(h || data)."""
@@ -58,6 +56,7 @@ class SymmetricState:
         self.chaining_key, temp_hash, key = self._protocol.hash.hkdf(self.chaining_key, input_key_material, 3)
         self.mix_hash(temp_hash)
         self._cipherstate = self._cipher_state(key)
+        self.has_key = True
 
     def encrypt_and_hash(self, plaintext: bytes) -> bytes:
         """EncryptAndHash; without a key the plaintext itself. Raises: Misuse as `CipherState`."""
