@@ -1,0 +1,115 @@
+"""What the command line needs from the node: one function for each command, and nothing else.
+
+The interface lives with the one who needs it; `tallystick.node.commands` keeps it. Each function takes the effective settings,
+does its work to the end (it may run an event loop inside), raises only the five errors, and returns a mapping of the shape that
+`tallystick.cli.shapes` promises under the command's name. Questions to a person come in as callables, so that the node never
+reads a terminal.
+"""
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol, cast
+
+from tallystick.cli.shapes import Result
+from tallystick.node.settings import Settings
+
+Progress = Callable[[int, int | None], None]
+"""Bytes done, bytes in all (None while unknown). Called often; it returns at once."""
+
+Passphrase = Callable[[str], bytes]
+"""Asks for the passphrase of the human key that is described; from a terminal or a file descriptor."""
+
+ShowWords = Callable[[Sequence[str], str], None]
+"""Shows the words and the digits of a ceremony, once, while the other end shows the same."""
+
+Confirm = Callable[[Result], bool]
+"""Shows a proposal with its words and asks whether the other end shows the same."""
+
+Say = Callable[[Result], None]
+"""Called once when the thing has come up (serve: bound and ready; quickstart: one step is over)."""
+
+
+class Commands(Protocol):
+    """The functions behind the commands, in the order of `tally --help`."""
+
+    def init(self, settings: Settings, *, owner: str | None) -> Result:
+        """Make a house in `settings.home`. `recovery` in the result is shown once and kept nowhere."""
+
+    def serve(self, settings: Settings, *, ready: Say) -> None:
+        """Run until SIGTERM or SIGINT, then stop gracefully."""
+
+    def invite(self, settings: Settings, *, pair_type: str, label: str, approve: bool, for_key: str | None, ttl_s: int) -> Result:
+        """A one-use invite. `approve` with `for_key` pre-approves that key."""
+
+    def inbox(self, settings: Settings) -> Result:
+        """The open proposals."""
+
+    def approve(self, settings: Settings, *, proposal: str, confirm: Confirm, passphrase: Passphrase, scripted: bool) -> Result:
+        """Sign a proposal after `confirm` said yes. `scripted`: the passphrase comes from a file descriptor."""
+
+    def deny(self, settings: Settings, *, proposal: str, reason: str) -> Result:
+        """Deny a proposal."""
+
+    def pair(self, settings: Settings, *, invite: str, label: str, show_words: ShowWords, passphrase: Passphrase, scripted: bool) -> Result:
+        """Redeem an invite; returns when the pair stands or waits for its approval (`state`)."""
+
+    def status(self, settings: Settings) -> Result:
+        """This machine and its pairs; works with and without a running house."""
+
+    def ping(self, settings: Settings, *, house: str, count: int) -> Result:
+        """Knock, connect and exchange `count` small messages."""
+
+    def whois(self, settings: Settings, *, who: str) -> Result:
+        """The pair or key behind a name, KeyId, short number (#12) or address."""
+
+    def downgrade(self, settings: Settings, *, name: str, pair_type: str, passphrase: Passphrase, scripted: bool) -> Result:
+        """Narrow the type of a pair."""
+
+    def sever(self, settings: Settings, *, name: str, reason: str) -> Result:
+        """End a pair at this end."""
+
+    def put(self, settings: Settings, *, source: Path | None, house: str, path: str, progress: Progress) -> Result:
+        """Store a file, or standard input where `source` is None. An empty `house` means the only one."""
+
+    def get(
+        self, settings: Settings, *, house: str, path: str, target: Path | None, span: tuple[int, int | None] | None, progress: Progress
+    ) -> Result:
+        """Fetch a file, or some of its bytes, into `target`, or to standard output where that is None."""
+
+    def ls(self, settings: Settings, *, house: str, path: str) -> Result:
+        """A folder, complete. For an INTERFACE pair `files` is empty and `summary` holds the counts."""
+
+    def rm(self, settings: Settings, *, house: str, path: str) -> Result:
+        """Remove a file."""
+
+    def mv(self, settings: Settings, *, house: str, path: str, target: str) -> Result:
+        """Rename a file within a house."""
+
+    def log(
+        self,
+        settings: Settings,
+        *,
+        house: str,
+        kind: str | None,
+        pair: str | None,
+        key: str | None,
+        since_ns: int | None,
+        limit: int | None,
+        follow: bool,
+    ) -> Iterator[Result]:
+        """Entries, oldest first: of this machine's own ledger, or of `house` where one is named."""
+
+    def key_new(self, settings: Settings, *, label: str, passphrase: Passphrase, scripted: bool) -> Result:
+        """A new human key, locked by a passphrase."""
+
+    def key_ls(self, settings: Settings) -> Result:
+        """The human keys in this machine's vault."""
+
+    def quickstart(self, settings: Settings, *, once: bool, step: Say) -> Result:
+        """A house and four machines in a folder of their own; `step` is told each step as it ends."""
+
+
+def load() -> Commands:
+    """The functions that do the work. Loaded on use: they bring asyncio, cryptography and the whole house."""
+    return cast("Commands", importlib.import_module("tallystick.node.commands"))

@@ -1,0 +1,146 @@
+"""put, get, ls, rm, mv: files behind a pair."""
+
+import time
+from pathlib import Path
+
+import click
+
+from tallystick.cli.command import Call, command
+from tallystick.cli.output import Out, emit
+from tallystick.cli.remote import byte_range, remote, same_house
+from tallystick.cli.shapes import Result
+from tallystick.cli.terminal import progress
+from tallystick.cli.text import age, size
+from tallystick.errors import Misuse
+
+
+@command("put", example="tally put report.pdf attic:/papers/\ntar c photos | tally put - attic:/photos.tar")
+@click.argument("source", metavar="SRC")
+@click.argument("target", metavar="HOUSE:/PATH")
+def put(call: Call, source: str, target: str) -> None:
+    """Store the file SRC (- is standard input) in a house, in one step or not at all.
+
+    A transfer that was cut goes on where it stopped. A path that ends in / keeps the name of SRC.
+    """
+    settings, place = call.settings(), remote(target)
+    local = None if source == "-" else Path(source)
+    if local is not None and not local.is_file():
+        raise Misuse(f"{source} is not a file", "`tally put` stores one file; use tar for a folder")
+    path = place.path
+    if path.endswith("/"):
+        if local is None:
+            raise Misuse("standard input has no name", "write the whole remote path")
+        path += local.name
+    with progress(path.rsplit("/", 1)[-1], show=not call.as_json) as advance:
+        result = call.behind.put(settings, source=local, house=place.house or settings.house, path=path, progress=advance)
+    emit("put", result, as_json=call.as_json, render=_show_put)
+
+
+def _show_put(result: Result, out: Out) -> None:
+    out.line(f"{result['house']}:{result['path']}  {size(result['bytes'])}  version {result['version']}  entry {result['entry']}")
+    out.line(f"sha256 {result['sha256']}")
+
+
+@command("get", example="tally get attic:/papers/report.pdf\ntally get attic:/disk.img - --range 0-511 | hexdump -C")
+@click.argument("source", metavar="HOUSE:/PATH")
+@click.argument("target", metavar="[DST|-]", required=False)
+@click.option("--range", "span", metavar="FIRST-LAST", help="Only these bytes, counted from 0, both included.")
+@click.option("--force", is_flag=True, help="Replace DST if it exists.")
+def get(call: Call, source: str, target: str | None, span: str | None, force: bool) -> None:
+    """Fetch a file from a house into DST (- is standard output; default: its own name, here)."""
+    settings, place = call.settings(), remote(source)
+    wanted = None if span is None else byte_range(span)
+    local: Path | None = None
+    if target == "-":
+        if call.as_json:
+            raise Misuse("--json and the file cannot both go to standard output", "name a file instead of -")
+    else:
+        local = _local_target(place.path, target, force=force)
+    with progress(place.path.rsplit("/", 1)[-1], show=not call.as_json) as advance:
+        result = call.behind.get(
+            settings, house=place.house or settings.house, path=place.path, target=local, span=wanted, progress=advance
+        )
+    if local is not None:
+        emit("get", result, as_json=call.as_json, render=_show_get)
+
+
+def _local_target(path: str, target: str | None, *, force: bool) -> Path:
+    """Where to write. The name comes from what was typed here, never from an answer of the house."""
+    name = path.rstrip("/").rsplit("/", 1)[-1]
+    local = Path(target) if target else Path(name)
+    if local.is_dir():
+        local = local / name
+    if not name or name in {".", ".."} or local.name in {"", ".", ".."}:
+        raise Misuse(f"{path} names no file", "write the whole remote path")
+    if local.exists() and not force:
+        raise Misuse(f"{local} exists already", "choose another DST, or --force")
+    return local
+
+
+def _show_get(result: Result, out: Out) -> None:
+    out.line(f"{result['target']}  {size(result['bytes'])}  entry {result['entry']}")
+
+
+@command("ls", example="tally ls\ntally ls attic:/papers -l")
+@click.argument("place", metavar="[HOUSE:/PATH]", required=False, default="/")
+@click.option("-l", "long", is_flag=True, help="Sizes, times and hashes.")
+def ls(call: Call, place: str, long: bool) -> None:
+    """List a folder of a house. An INTERFACE pair sees counts and sizes only."""
+    settings, where = call.settings(), remote(place)
+    result = call.behind.ls(settings, house=where.house or settings.house, path=where.path)
+    emit("ls", result, as_json=call.as_json, render=_show_long if long else _show_short)
+
+
+def _show_short(result: Result, out: Out) -> None:
+    for file in result["files"]:
+        out.line(file["name"] + ("/" if file["kind"] == "folder" else ""))
+    _show_summary(result, out)
+
+
+def _show_long(result: Result, out: Out) -> None:
+    now_ns = time.time_ns()
+    rows = [
+        (
+            file["name"] + ("/" if file["kind"] == "folder" else ""),
+            "" if file["bytes"] is None else size(file["bytes"]),
+            "" if file["modified_ns"] is None else age(file["modified_ns"], now_ns),
+            (file["sha256"] or "")[:16],
+        )
+        for file in result["files"]
+    ]
+    out.table(("NAME", "SIZE", "CHANGED", "SHA-256"), rows, empty="" if result["summary"] else "Empty.")
+    _show_summary(result, out)
+
+
+def _show_summary(result: Result, out: Out) -> None:
+    out.pairs([(str(name), str(value)) for name, value in (result["summary"] or {}).items()])
+
+
+@command("rm", example="tally rm attic:/papers/draft.txt")
+@click.argument("place", metavar="HOUSE:/PATH")
+def rm(call: Call, place: str) -> None:
+    """Remove a file from a house; its older versions stay as the house is set."""
+    settings, where = call.settings(), remote(place)
+    result = call.behind.rm(settings, house=where.house or settings.house, path=where.path)
+    emit(
+        "rm",
+        result,
+        as_json=call.as_json,
+        render=lambda shown, out: out.line(f"{shown['house']}:{shown['path']}  removed, entry {shown['entry']}"),
+    )
+
+
+@command("mv", example="tally mv attic:/draft.txt /papers/final.txt")
+@click.argument("source", metavar="HOUSE:/PATH")
+@click.argument("target", metavar="/PATH")
+def mv(call: Call, source: str, target: str) -> None:
+    """Rename a file within a house."""
+    settings, old, new = call.settings(), remote(source), remote(target)
+    path = new.path + old.path.rsplit("/", 1)[-1] if new.path.endswith("/") else new.path
+    result = call.behind.mv(settings, house=same_house(old, new) or settings.house, path=old.path, target=path)
+    emit(
+        "mv",
+        result,
+        as_json=call.as_json,
+        render=lambda shown, out: out.line(f"{shown['path']} -> {shown['target']}  entry {shown['entry']}"),
+    )

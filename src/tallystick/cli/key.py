@@ -1,0 +1,53 @@
+"""key new, key ls: human keys, which root authority. Make yours on your own machine, not at the house."""
+
+import time
+
+import click
+
+from tallystick.cli.command import Call, command, passphrase_fd
+from tallystick.cli.output import Out, emit
+from tallystick.cli.shapes import Result
+from tallystick.cli.terminal import passphrase_asker
+from tallystick.cli.text import age
+
+
+@click.group("key", context_settings={"help_option_names": ["-h", "--help"]})
+def key() -> None:
+    """Make and list human keys.
+
+    Example: on your own machine run `tally key new`, at the house `tally init --owner KEYID`.
+    """
+
+
+@command("new", example="tally key new --label jean")
+@click.option("--label", default="", metavar="TEXT", help="Whose key it is.")
+@passphrase_fd
+def new(call: Call, label: str, passphrase_fd: int | None) -> None:
+    """Make a human key, locked by a passphrase that every signature asks for."""
+    asker = passphrase_asker(passphrase_fd, new=True)
+    result = call.behind.key_new(call.settings(), label=label, passphrase=asker, scripted=passphrase_fd is not None)
+    emit("key new", result, as_json=call.as_json, render=_show_new)
+
+
+def _show_new(result: Result, out: Out) -> None:
+    out.line(result["key"])
+    out.line(f"A human key ({result['kind']}, {result['key_class']}). At the house: `tally init --owner` with this KeyId.")
+
+
+@command("ls", example="tally key ls --json")
+def ls(call: Call) -> None:
+    """List the human keys in this machine's vault."""
+    emit("key ls", call.behind.key_ls(call.settings()), as_json=call.as_json, render=_show_keys)
+
+
+def _show_keys(result: Result, out: Out) -> None:
+    now_ns = time.time_ns()
+    rows = [
+        ("-" if k["number"] is None else f"#{k['number']}", k["label"], k["kind"], k["key_class"], age(k["created_ns"], now_ns), k["key"])
+        for k in result["keys"]
+    ]
+    out.table(("NUMBER", "LABEL", "KIND", "CLASS", "MADE", "KEY"), rows, empty="No human keys here: `tally key new`.")
+
+
+key.add_command(new)
+key.add_command(ls)

@@ -1,0 +1,76 @@
+"""log: what happened, from the ledger."""
+
+import json
+import re
+import time
+from typing import Final
+
+import click
+
+from tallystick.cli.command import Call, command
+from tallystick.cli.output import Out
+from tallystick.cli.shapes import SHAPES, Result, check
+from tallystick.cli.text import NS, when
+from tallystick.errors import Misuse
+
+_AGO: Final = re.compile(r"([1-9][0-9]{0,8})(s|m|h|d)")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_MOMENT: Final = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S")
+
+
+def since(text: str, now_ns: int) -> int:
+    """`10m`, `2h`, `7d`, or a local date and time. Raises: Misuse: anything else."""
+    if match := _AGO.fullmatch(text):
+        return now_ns - int(match[1]) * _SECONDS[match[2]] * NS
+    for form in _MOMENT:
+        try:
+            return int(time.mktime(time.strptime(text, form))) * NS
+        except (ValueError, OverflowError):
+            continue
+    raise Misuse(f"{text[:40]!r} is not a time", "write 10m, 2h, 7d, 2026-11-22 or 2026-11-22T07:08")
+
+
+@command("log", example="tally log --kind sever --since 7d\ntally log --follow --json")
+@click.argument("house", required=False, default="")
+@click.option("--kind", metavar="KIND", help="Only entries of this kind (docs/spec/events.cddl).")
+@click.option("--pair", "pair_name", metavar="NAME", help="Only entries of this pair.")
+@click.option("--key", metavar="KEY", help="Only entries by this key: KeyId or #12.")
+@click.option("--since", "since_", metavar="TIME", help="Only entries since then: 10m, 2h, 7d, or a date and time.")
+@click.option("--limit", type=click.IntRange(1, 1_000_000), metavar="N", help="Only the newest N.")
+@click.option("--follow", "-f", is_flag=True, help="Then show entries as they come, until Ctrl-C.")
+def log(
+    call: Call, house: str, kind: str | None, pair_name: str | None, key: str | None, since_: str | None, limit: int | None, follow: bool
+) -> None:
+    """List what happened, oldest first: here, or at HOUSE as far as the pair may see it.
+
+    With --json each entry is one object on a line of its own.
+    """
+    entries = call.behind.log(
+        call.settings(),
+        house=house,
+        kind=kind,
+        pair=pair_name,
+        key=key,
+        since_ns=None if since_ is None else since(since_, time.time_ns()),
+        limit=limit,
+        follow=follow,
+    )
+    out = Out()
+    for entry in entries:
+        check(SHAPES["log"], entry, "log")
+        if call.as_json:
+            click.echo(json.dumps(entry, ensure_ascii=True, separators=(",", ":"), default=str))
+        else:
+            out.line(entry_line(entry))
+
+
+def entry_line(entry: Result) -> str:
+    """`    12  2026-11-22 07:08:09  sever  laptop  reason=lost`"""
+    fields = "  ".join(f"{name}={_brief(value)}" for name, value in entry["fields"].items())
+    who = entry["pair"] or entry["key"] or "-"
+    return f"{entry['index']:>6}  {when(entry['time_ns'])}  {entry['kind']:<18}  {who:<16}  {fields}".rstrip()
+
+
+def _brief(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 40 else text[:37] + "..."

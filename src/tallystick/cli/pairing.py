@@ -1,0 +1,158 @@
+"""pair, inbox, approve, deny, ping, whois, downgrade, sever: the life of a pair."""
+
+import time
+
+import click
+
+from tallystick.cli.command import Call, command, pair_type, passphrase_fd
+from tallystick.cli.output import Out, emit
+from tallystick.cli.shapes import Result
+from tallystick.cli.terminal import confirmer, passphrase_asker, show_words
+from tallystick.cli.text import age
+
+
+@command("pair", example="tally pair INVITE --label laptop")
+@click.argument("invite")
+@click.option("--label", default="", metavar="TEXT", help="What this machine asks to be called.")
+@passphrase_fd
+def pair(call: Call, invite: str, label: str, passphrase_fd: int | None) -> None:
+    """Pair this machine with the house that made INVITE.
+
+    Both ends show the same four words. The pair stands when a human key of the house has approved it.
+    """
+    result = call.behind.pair(
+        call.settings(),
+        invite=invite,
+        label=label,
+        show_words=show_words,
+        passphrase=passphrase_asker(passphrase_fd),
+        scripted=passphrase_fd is not None,
+    )
+    emit("pair", result, as_json=call.as_json, render=_show_pair)
+
+
+def _show_pair(result: Result, out: Out) -> None:
+    if result["state"] == "standing":
+        out.line(f"Paired with {result['name']} as {result['type']}. Try `tally ping {result['name']}`.")
+    else:
+        out.line(f"{result['name']} knows this machine now and waits for an approval there: `tally inbox`, `tally approve ID`.")
+
+
+@command("inbox", example="tally inbox\ntally inbox --json")
+def inbox(call: Call) -> None:
+    """Show the machines that wait for an approval, with the words their end shows."""
+    emit("inbox", call.behind.inbox(call.settings()), as_json=call.as_json, render=_show_inbox)
+
+
+def _show_inbox(result: Result, out: Out) -> None:
+    now_ns = time.time_ns()
+    rows = [
+        (
+            proposal["id"],
+            proposal["label"],
+            proposal["type"],
+            " ".join(proposal["words"]),
+            proposal["digits"],
+            proposal["key_class"],
+            proposal["address"] or "-",
+            age(proposal["since_ns"], now_ns),
+            age(proposal["expires_ns"], now_ns),
+        )
+        for proposal in result["proposals"]
+    ]
+    headers = ("ID", "LABEL", "TYPE", "WORDS", "DIGITS", "KEY", "ADDRESS", "SINCE", "EXPIRES")
+    out.table(headers, rows, empty="Nobody waits.")
+    if rows:
+        out.line("Compare the words with the other end, then `tally approve ID` or `tally deny ID`.")
+
+
+@command("approve", example='tally approve 7\ntally approve 7 --words "snapline pedigree ringbolt bifocals" --passphrase-fd 3 3<FILE')
+@click.argument("proposal", metavar="ID")
+@click.option("--words", metavar="TEXT", help="The words the other end shows, instead of being asked.")
+@passphrase_fd
+def approve(call: Call, proposal: str, words: str | None, passphrase_fd: int | None) -> None:
+    """Sign, with a human key, that a waiting pairing stands."""
+    result = call.behind.approve(
+        call.settings(),
+        proposal=proposal,
+        confirm=confirmer(words),
+        passphrase=passphrase_asker(passphrase_fd),
+        scripted=passphrase_fd is not None,
+    )
+    emit(
+        "approve",
+        result,
+        as_json=call.as_json,
+        render=lambda shown, out: out.line(f"{shown['label']} is paired as {shown['type']} (entry {shown['entry']})."),
+    )
+
+
+@command("deny", example="tally deny 7 --reason 'not ours'")
+@click.argument("proposal", metavar="ID")
+@click.option("--reason", default="", metavar="TEXT", help="Kept in the record; the other end does not learn it.")
+def deny(call: Call, proposal: str, reason: str) -> None:
+    """Turn a waiting pairing away; the invite is burnt."""
+    result = call.behind.deny(call.settings(), proposal=proposal, reason=reason)
+    emit("deny", result, as_json=call.as_json, render=lambda shown, out: out.line(f"Denied {shown['id']} (entry {shown['entry']})."))
+
+
+@command("ping", example="tally ping attic -c 3")
+@click.argument("house", required=False, default="")
+@click.option("-c", "--count", type=click.IntRange(1, 1000), default=1, show_default=True, help="How many messages.")
+def ping(call: Call, house: str, count: int) -> None:
+    """Knock at a house, connect, and time small messages."""
+    settings = call.settings()
+    result = call.behind.ping(settings, house=house or settings.house, count=count)
+    emit("ping", result, as_json=call.as_json, render=_show_ping)
+
+
+def _show_ping(result: Result, out: Out) -> None:
+    for answer in result["answers"]:
+        out.line(f"{result['house']} at {result['address']}: {answer['number']} in {answer['ms']:.2f} ms")
+    out.line(f"mode {result['mode']}: {result['visibility']}")
+
+
+@command("whois", example="tally whois laptop\ntally whois '#12'\ntally whois 192.0.2.7")
+@click.argument("who")
+def whois(call: Call, who: str) -> None:
+    """Tell which pair or key a name, KeyId, short number or address belongs to."""
+    emit("whois", call.behind.whois(call.settings(), who=who), as_json=call.as_json, render=_show_whois)
+
+
+def _show_whois(result: Result, out: Out) -> None:
+    out.pairs([(name, str(result[name] or "")) for name in ("name", "kind", "key", "type", "state", "label", "address")])
+
+
+@command("downgrade", example="tally downgrade laptop USER")
+@click.argument("name")
+@click.argument("kind", metavar="TYPE", type=pair_type())
+@passphrase_fd
+def downgrade(call: Call, name: str, kind: str, passphrase_fd: int | None) -> None:
+    """Narrow what a pair may do, without pairing again. Only a new pairing widens it."""
+    result = call.behind.downgrade(
+        call.settings(),
+        name=name,
+        pair_type=kind,
+        passphrase=passphrase_asker(passphrase_fd),
+        scripted=passphrase_fd is not None,
+    )
+    emit(
+        "downgrade",
+        result,
+        as_json=call.as_json,
+        render=lambda shown, out: out.line(f"{shown['name']}: {shown['before']} -> {shown['type']} (entry {shown['entry']})."),
+    )
+
+
+@command("sever", example="tally sever laptop --reason lost")
+@click.argument("name")
+@click.option("--reason", default="", metavar="TEXT", help="Kept in the record of this end.")
+def sever(call: Call, name: str, reason: str) -> None:
+    """End a pair at this end: its secrets are destroyed, its sessions cut, and the other end meets silence."""
+    result = call.behind.sever(call.settings(), name=name, reason=reason)
+    emit("sever", result, as_json=call.as_json, render=_show_sever)
+
+
+def _show_sever(result: Result, out: Out) -> None:
+    told = "the other end was told" if result["told"] else "the other end will meet silence"
+    out.line(f"{result['name']} is severed: {result['sessions_cut']} sessions cut, {told} (entry {result['entry']}).")

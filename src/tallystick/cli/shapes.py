@@ -1,0 +1,144 @@
+"""The shape of every `--json` output. What is written here is promised; docs/cli.md is checked against it.
+
+A shape names each key once with its kind. `check` runs before every output: a result that does not have the promised shape
+is our own defect and raises AssertionError, so a shape cannot drift unseen. Times are `*_ns`: UTC, nanoseconds since 1970.
+Sizes are `*bytes`. A kind with `?` may also be null.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+Shape = Mapping[str, "str | tuple[Shape, ...]"]
+"""Key -> kind, or a tuple with the one shape every element of a list has."""
+
+Result = Mapping[str, Any]
+
+TEXT: Final = "text"
+MAYBE_TEXT: Final = "text?"
+NUMBER: Final = "number"
+MAYBE_NUMBER: Final = "number?"
+SWITCH: Final = "true or false"
+TEXTS: Final = "list of text"
+OBJECT: Final = "object"
+REAL: Final = "real number"
+
+PAIR: Final[Shape] = {
+    "name": TEXT,  # what this machine calls the other
+    "label": TEXT,
+    "role": TEXT,  # of the other: house or client
+    "type": TEXT,  # ADMIN INPUT USER INTERFACE
+    "state": TEXT,  # standing, waiting, severed, broken
+    "pairing": TEXT,  # pairing id, hex
+    "key": TEXT,  # the other machine's KeyId
+    "key_class": TEXT,  # resident, sealed, file, file/scripted
+    "suite": TEXT,
+    "since_ns": NUMBER,
+    "last_knock_ns": MAYBE_NUMBER,
+    "address": MAYBE_TEXT,
+    "received_bytes": NUMBER,
+    "sent_bytes": NUMBER,
+    "sessions": NUMBER,
+    "mode": MAYBE_NUMBER,  # 1 2 3, of the last connection
+    "visibility": MAYBE_TEXT,  # who could see what at that connection
+}
+
+PROPOSAL: Final[Shape] = {
+    "id": TEXT,
+    "label": TEXT,
+    "type": TEXT,
+    "key": TEXT,
+    "key_class": TEXT,
+    "words": TEXTS,
+    "digits": TEXT,
+    "address": MAYBE_TEXT,
+    "since_ns": NUMBER,
+    "expires_ns": NUMBER,
+    "facts": OBJECT,  # what the machine says of itself: a claim
+}
+
+FILE: Final[Shape] = {"name": TEXT, "kind": TEXT, "bytes": MAYBE_NUMBER, "modified_ns": MAYBE_NUMBER, "sha256": MAYBE_TEXT}
+
+ENTRY: Final[Shape] = {"index": NUMBER, "time_ns": NUMBER, "kind": TEXT, "pair": MAYBE_TEXT, "key": MAYBE_TEXT, "fields": OBJECT}
+
+KEY: Final[Shape] = {"number": MAYBE_NUMBER, "key": TEXT, "label": TEXT, "kind": TEXT, "key_class": TEXT, "created_ns": NUMBER}
+
+CHECK: Final[Shape] = {"name": TEXT, "state": TEXT, "message": TEXT, "hint": TEXT}
+
+STEP: Final[Shape] = {"step": TEXT, "ok": SWITCH, "seconds": REAL}
+
+SETTING: Final[Shape] = {"name": TEXT, "value": OBJECT, "source": TEXT, "detail": TEXT, "env": TEXT, "doc": TEXT}
+
+SHAPES: Final[Mapping[str, Shape]] = {
+    "init": {"home": TEXT, "name": TEXT, "house": TEXT, "vault": TEXT, "key_class": TEXT, "owner": MAYBE_TEXT, "recovery": TEXT},
+    "serve": {"house": TEXT, "address": TEXT, "port": NUMBER, "metrics_port": NUMBER, "pid": NUMBER},
+    "invite": {"id": TEXT, "invite": TEXT, "type": TEXT, "label": TEXT, "address": TEXT, "expires_ns": NUMBER, "approved": SWITCH},
+    "pair": {"name": TEXT, "house": TEXT, "type": TEXT, "state": TEXT, "pairing": TEXT, "words": TEXTS, "digits": TEXT},
+    "inbox": {"proposals": (PROPOSAL,)},
+    "approve": {"id": TEXT, "label": TEXT, "type": TEXT, "entry": NUMBER},
+    "deny": {"id": TEXT, "entry": NUMBER},
+    "status": {
+        "name": TEXT,
+        "home": TEXT,
+        "role": TEXT,  # house or client
+        "house": MAYBE_TEXT,  # house id
+        "key": TEXT,
+        "key_class": TEXT,
+        "running": SWITCH,
+        "pid": MAYBE_NUMBER,
+        "address": MAYBE_TEXT,
+        "port": MAYBE_NUMBER,
+        "entries": NUMBER,
+        "root": MAYBE_TEXT,  # of the log, hex
+        "open_proposals": NUMBER,
+        "pairs": (PAIR,),
+    },
+    "ping": {"house": TEXT, "address": TEXT, "mode": NUMBER, "visibility": TEXT, "answers": ({"number": NUMBER, "ms": REAL},)},
+    "whois": {"name": TEXT, "kind": TEXT, "key": TEXT, "type": MAYBE_TEXT, "state": TEXT, "label": TEXT, "address": MAYBE_TEXT},
+    "downgrade": {"name": TEXT, "before": TEXT, "type": TEXT, "entry": NUMBER},
+    "sever": {"name": TEXT, "pairing": TEXT, "sessions_cut": NUMBER, "told": SWITCH, "entry": NUMBER},
+    "put": {"house": TEXT, "path": TEXT, "bytes": NUMBER, "sha256": TEXT, "version": NUMBER, "entry": NUMBER, "seconds": REAL},
+    "get": {"house": TEXT, "path": TEXT, "target": TEXT, "bytes": NUMBER, "sha256": MAYBE_TEXT, "entry": NUMBER, "seconds": REAL},
+    "ls": {"house": TEXT, "path": TEXT, "files": (FILE,), "summary": OBJECT},
+    "rm": {"house": TEXT, "path": TEXT, "entry": NUMBER},
+    "mv": {"house": TEXT, "path": TEXT, "target": TEXT, "entry": NUMBER},
+    "log": ENTRY,  # one object a line, without end under --follow
+    "key new": KEY,
+    "key ls": {"keys": (KEY,)},
+    "config": {"settings": (SETTING,)},
+    "doctor": {"ok": SWITCH, "checks": (CHECK,)},
+    "doctor --firewall": {"port": NUMBER, "ruleset": TEXT},
+    "completion": {"shell": TEXT, "script": TEXT},
+    "quickstart": {"ok": SWITCH, "steps": (STEP,)},
+}
+
+
+def _fits(kind: str, value: object) -> bool:
+    if kind.endswith("?"):
+        return value is None or _fits(kind[:-1], value)
+    match kind:
+        case "text":
+            return isinstance(value, str)
+        case "number":
+            return isinstance(value, int) and not isinstance(value, bool)
+        case "real number":
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case "true or false":
+            return isinstance(value, bool)
+        case "list of text":
+            return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+        case "object":
+            return True
+        case _:
+            raise AssertionError(f"no kind is called {kind!r}")
+
+
+def check(shape: Shape, value: Result, where: str) -> None:
+    """Raises: AssertionError: the value has not exactly the promised keys, or one of another kind."""
+    if set(value) != set(shape):
+        raise AssertionError(f"{where}: keys {sorted(set(value) ^ set(shape))} are missing or not promised")
+    for key, kind in shape.items():
+        if isinstance(kind, tuple):
+            for number, item in enumerate(value[key]):
+                check(kind[0], item, f"{where}.{key}[{number}]")
+        elif not _fits(kind, value[key]):
+            raise AssertionError(f"{where}.{key} is {value[key]!r}, promised is {kind}")

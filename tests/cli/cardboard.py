@@ -1,0 +1,67 @@
+"""A node of cardboard: it writes down what the command line asked and answers with one result of each promised shape.
+
+The real node is tested in tests/node and by the scenes; here only the words between the two count.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from tallystick.cli.shapes import SHAPES, Result, Shape
+from tallystick.errors import TallyError
+
+NS: Final = 1_000_000_000
+HOSTILE: Final = "evil\x1b]0;owned\x07\u202e\r\n"
+
+
+def sample(shape: Shape, text: str = "text") -> dict[str, Any]:
+    """One result of a shape; every text in it is `text`."""
+    values: dict[str, Any] = {
+        "text": text,
+        "text?": text,
+        "number": 7,
+        "number?": 7,
+        "real number": 0.25,
+        "true or false": True,
+        "list of text": [text, text],
+        "object": {"files": 3},
+    }
+    return {key: [sample(kind[0], text)] if isinstance(kind, tuple) else values[kind] for key, kind in shape.items()}
+
+
+def hollow(shape: Shape) -> dict[str, Any]:
+    """The emptiest result of a shape: null where allowed, no rows, nothing true."""
+    values: dict[str, Any] = {"text": "x", "number": 0, "real number": 0.0, "true or false": False, "list of text": [], "object": {}}
+    return {key: [] if isinstance(kind, tuple) else None if kind.endswith("?") else values[kind] for key, kind in shape.items()}
+
+
+class Cardboard:
+    """Keeps `tallystick.cli.behind.Commands` by answering any name with the sample of its shape."""
+
+    def __init__(self, make: Callable[[Shape], dict[str, Any]] = sample, *, error: TallyError | None = None) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.make = make
+        self.error = error
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def answer(settings: object, **arguments: Any) -> Any:
+            self.calls.append((name, arguments))
+            if self.error is not None:
+                raise self.error
+            if name == "log":
+                return self._entries()
+            result = self.make(SHAPES[name.replace("_", " ")])
+            if name == "serve":
+                arguments["ready"](result)
+                return None
+            if name == "quickstart":
+                for step in result["steps"]:
+                    arguments["step"](step)
+            if name == "invite":
+                result["expires_ns"] = 0
+            return result
+
+        return answer
+
+    def _entries(self) -> Iterator[Result]:
+        yield self.make(SHAPES["log"])
+        yield self.make(SHAPES["log"])
