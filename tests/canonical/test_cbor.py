@@ -357,7 +357,7 @@ def _signal() -> dict[int, Encodable]:
 
 
 def test_a_signal_costs_little() -> None:
-    """A signal of some 350 bytes is written and read in tens of microseconds (CPU; the bound leaves room for a busy machine and coverage)."""
+    """A signal of some 350 bytes is written and read in tens of microseconds (CPU; the bound leaves room for coverage)."""
     value = _signal()
     raw = encode(value)
     assert 300 < len(raw) < 400
