@@ -1,0 +1,95 @@
+"""Drives passages: does what they ask of the world, in the order in which they ask it.
+
+One `Effects` for each running machine, house or client. A passage that is cut short by an error has had its way up to there and
+nothing after it; whatever was begun and not ended is settled at the next start.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
+
+from tallystick.errors import TallyError
+from tallystick.keys.signer import Vault
+from tallystick.passage.effect import Close, Destroy, Forget, Keep, Later, Narrow, Open, Passage, Perform, Record
+from tallystick.storage import Store
+
+_T = TypeVar("_T")
+
+Performer = Callable[[Perform], Awaitable[Any]]
+
+
+class Doors(Protocol):
+    """What changes in memory when a pair comes to stand, narrows or ends."""
+
+    async def open_pair(self, pair: bytes) -> None:
+        """From now on the pair's knocks are heard."""
+
+    async def close_pair(self, pair: bytes, *, tell: bool) -> None:
+        """From now on the pair meets silence."""
+
+    async def narrow_pair(self, pair: bytes) -> None:
+        """From now on the pair's sessions have its narrower type."""
+
+
+class NoDoors:
+    """A machine that is nobody's house, or is not running as one: nothing in memory changes."""
+
+    async def open_pair(self, pair: bytes) -> None:
+        """Nothing."""
+
+    async def close_pair(self, pair: bytes, *, tell: bool) -> None:
+        """Nothing."""
+
+    async def narrow_pair(self, pair: bytes) -> None:
+        """Nothing."""
+
+
+class Effects:
+    """Records in the store, keeps secrets in the vault, opens and closes doors."""
+
+    def __init__(self, store: Store, vault: Vault, doors: Doors) -> None:
+        self._store = store
+        self._vault = vault
+        self._doors = doors
+
+    async def run(self, passage: Passage[_T], perform: Performer | None = None) -> _T:
+        """Walk a passage to its end. Raises: what an effect raised and the passage did not handle."""
+        answer: Any = None
+        error: TallyError | None = None
+        while True:
+            try:
+                effect = passage.send(answer) if error is None else passage.throw(error)
+            except StopIteration as stop:
+                value: _T = stop.value
+                return value
+            answer, error = None, None
+            try:
+                answer = await self._do(effect, perform)
+            except TallyError as raised:
+                error = raised
+            except BaseException:
+                passage.close()
+                raise
+
+    async def _do(self, effect: Any, perform: Performer | None) -> Any:
+        match effect:
+            case Record(events=events, openings=openings):
+                return await self._store.record(*events, openings=tuple(opening or b"" for opening in openings))
+            case Later(events=events):
+                self._store.append(*events)
+                return None
+            case Perform():
+                if perform is None:
+                    raise AssertionError("a passage performs something and nobody was told how")
+                return await perform(effect)
+            case Keep(name=name, secret=secret):
+                return await asyncio.to_thread(self._vault.put_secret, name, secret)
+            case Destroy(name=name) | Forget(name=name):
+                return await asyncio.to_thread(self._vault.delete_secret, name)
+            case Open(pair=pair):
+                return await self._doors.open_pair(pair)
+            case Close(pair=pair, tell=tell):
+                return await self._doors.close_pair(pair, tell=tell)
+            case Narrow(pair=pair):
+                return await self._doors.narrow_pair(pair)
+        raise AssertionError(f"no effect is called {type(effect).__name__}")

@@ -1,0 +1,122 @@
+"""What the house may ask of the world. No effect that changes anything outside the ledger can be made without a receipt.
+
+`Keep` is the one exception, by design: a secret is written to the vault *before* its entry, so that no entry speaks of a pair
+whose secret was lost, and destroyed *after* it (DESIGN section 4). A secret without an entry is swept away at the next start.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from tallystick.ledger.event import Event
+from tallystick.ledger.receipt import Receipt
+
+
+def _receipt(value: object) -> None:
+    # A type alone does not stop a caller who lies to it; an effect without a receipt must not exist.
+    if not isinstance(value, Receipt):
+        raise AssertionError("an effect was asked for without the receipt of its entry")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Write these events in one transaction. Comes back as one Receipt for each; all or none.
+
+    `openings`: for each event the opening of its signal (salts and clear values), or nothing; kept in erasable slots.
+    """
+
+    events: tuple[Event, ...]
+    openings: tuple[bytes | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Write these events with some later group; nobody waits for them (the results of reads)."""
+
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Write a secret to the vault, durably, before the entry that speaks of it."""
+
+    name: str
+    secret: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Destroy:
+    """Destroy a secret, after the entry that says so."""
+
+    name: str
+    receipt: Receipt
+
+    def __post_init__(self) -> None:
+        _receipt(self.receipt)
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Destroy a secret that was kept for an entry which was then refused: nothing in the ledger speaks of it."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Perform:
+    """Do what was asked. Comes back as whatever the shell's handler returned, or its TallyError."""
+
+    verb: str
+    receipt: Receipt
+    begun: Receipt | None = None
+
+    def __post_init__(self) -> None:
+        _receipt(self.receipt)
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """From now on this pair's knocks are heard."""
+
+    pair: bytes
+    receipt: Receipt
+
+    def __post_init__(self) -> None:
+        _receipt(self.receipt)
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """From now on this pair meets silence: its keys leave memory, its sessions are cut, the other end is told if it is there."""
+
+    pair: bytes
+    receipt: Receipt
+    tell: bool = True
+
+    def __post_init__(self) -> None:
+        _receipt(self.receipt)
+
+
+@dataclass(frozen=True, slots=True)
+class Narrow:
+    """From now on this pair's sessions have a narrower type."""
+
+    pair: bytes
+    receipt: Receipt
+
+    def __post_init__(self) -> None:
+        _receipt(self.receipt)
+
+
+Effect = Record | Later | Keep | Destroy | Forget | Perform | Open | Close | Narrow
+
+_T = TypeVar("_T")
+Passage = Generator[Effect, Any, _T]
+"""Yields effects, is sent their answers, returns a value. Errors of an effect are thrown into it."""
+
+SECRET_PREFIX: Final = "pair/"
+
+
+def secret_name(pair: bytes) -> str:
+    """The name under which the vault keeps the secret of a pair."""
+    return SECRET_PREFIX + pair.hex()
