@@ -518,22 +518,24 @@ def test_a_failing_disk_leaves_the_old_or_the_new_content(root: Path, code: int,
         writer.write(b"new")
         disk.arm(at, code, for_ever=for_ever)
         sha256 = hashlib.sha256(b"new").digest()
+        failed = False
         try:
             archive.commit(writer.upload_id, owner=OWNER, length=3, sha256=sha256, path=SafePath("a"), entry=2)
         except Unavailable as error:
+            failed = True
             assert str(root) not in error.message + error.hint
-        else:
-            assert visible(case) == {"a": b"new"}
-            if at >= len(disk.calls):
-                break  # nothing failed: every call has had its turn
+        calls = len(disk.calls)
         disk.arm(-1, 0, for_ever=False)
-        if archive.open_entries():
-            assert archive.complete(2) is not None
-            assert visible(case) == {"a": b"new"}
-        else:
+        if failed and not archive.open_entries():
             assert visible(case) == {"a": b"old"}
             assert archive.versions(SafePath("a")) == ()
+        else:
+            assert (archive.complete(2) is not None) == failed
+            assert visible(case) == {"a": b"new"}
+        assert archive.open_entries() == ()
         archive.close()
+        if at >= calls:
+            break  # nothing failed: every call has had its turn
     else:
         raise AssertionError("a commit has more than a hundred calls")
 
