@@ -1,5 +1,6 @@
 """config, doctor, completion, quickstart: this machine itself."""
 
+import json
 from typing import Final
 
 import click
@@ -21,14 +22,14 @@ def config(call: Call) -> None:
 
 
 def _show_config(result: Result, out: Out) -> None:
-    rows = [
-        (row["name"], str(row["value"]), f"{row['source']} {row['detail']}".rstrip(), row["env"], row["doc"]) for row in result["settings"]
-    ]
     if out.for_people:
-        out.table(("SETTING", "VALUE", "FROM", "VARIABLE", "MEANING"), rows, empty="")
-    else:
-        for name, value, origin, _, _ in rows:
-            out.line(f"{name} = {value}  # {origin}")
+        rows = [(row["name"], str(row["value"]), f"{row['source']} {row['detail']}".rstrip(), row["doc"]) for row in result["settings"]]
+        out.table(("SETTING", "VALUE", "FROM", "MEANING"), rows, empty="")
+        return
+    # Into a pipe: lines that tally.toml takes. The home is where that file lies, so it cannot stand in it.
+    for row in result["settings"]:
+        line = f"{row['name']} = {json.dumps(row['value'])}  # {row['source']} {row['detail']}".rstrip()
+        out.line(line if row["name"] != "home" else f"# {line}")
 
 
 @command("doctor", example="tally doctor\ntally doctor --firewall | sudo nft -f -")
