@@ -41,13 +41,15 @@ class ClientPort:
 
     @classmethod
     def bind(cls, local: Endpoint) -> Self:
-        """Bind a random free port on the address the knock leaves from (`Knocker.local`; its port is not used).
+        """Bind a port on the address the knock leaves from: the knock's own number if it is free, else a random one.
 
+        Args: local: `Knocker.local`. With equal numbers for UDP and TCP the house sees whether a NAT on the way rewrites
+            ports: then the port the knock names is not the one it came from.
         bind(0) was refused: under many connections in TIME_WAIT the kernel's own search costs four times as much.
         Raises: Unavailable: no port, or the address is not ours.
         """
         with os_errors(local):
-            sock = on_free_port(local, local.at(0), lambda fresh: None)
+            sock = on_free_port(local, local.at(0), lambda fresh: None, prefer=local.port)
         return cls(local.at(int(sock.getsockname()[1])), sock)
 
     async def open(self, house: Endpoint, *, mode: Mode, md5_key: bytes | None = None, timeout: float = OPEN_SECONDS) -> Opened:

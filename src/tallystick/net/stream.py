@@ -93,16 +93,17 @@ def stream(local: Endpoint) -> socket.socket:
     return sock
 
 
-def on_free_port(local: Endpoint, remote: Endpoint, start: Callable[[socket.socket], None]) -> socket.socket:
+def on_free_port(local: Endpoint, remote: Endpoint, start: Callable[[socket.socket], None], *, prefer: int = 0) -> socket.socket:
     """A socket bound to a random port of `local`, on which `start` worked. Raises OSError when none does, and what `start` raises.
 
+    Args: prefer: the port to try first; 0 for none.
     Varying the port is also the answer to TIME_WAIT: connect says EADDRNOTAVAIL when the four numbers are still in use.
     """
     last = OSError(errno.EADDRINUSE, "all ports tried are taken")
-    for _ in range(_PORT_TRIES):
+    for attempt in range(_PORT_TRIES):
         sock = stream(local)
         try:
-            sock.bind(local.at(pick_port(but=remote.port)).sockaddr)
+            sock.bind(local.at(prefer if prefer and not attempt else pick_port(but=remote.port)).sockaddr)
             start(sock)
         except OSError as error:
             sock.close()

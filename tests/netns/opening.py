@@ -1,0 +1,144 @@
+"""The smallest house and client that open connections for real: a knock of two fields, no cryptography.
+
+The knock is mode and TCP port; the answer is our TCP port. What is tested with it is the network, not the doorkeeper.
+"""
+
+import asyncio
+import contextlib
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Final
+
+from tallystick.errors import TallyError, Unavailable
+from tallystick.net.address import Endpoint
+from tallystick.net.dial import ClientPort
+from tallystick.net.stream import Mode
+from tallystick.net.tcp import house_open
+from tallystick.net.udp import Knocker, Origin, UdpPort
+from tests.netns.village import Machine
+
+PORT: Final = 51_877
+_KNOCK: Final = struct.Struct(">BH")
+_ANSWER: Final = struct.Struct(">H")
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """One opening: how long the client took until it had its byte back, and who connected to whom how often."""
+
+    milliseconds: float
+    house_attempts: int
+    client_attempts: int
+
+
+@dataclass
+class House:
+    """Answers every knock, opens, echoes the first byte and the number of its attempts, settles, closes."""
+
+    md5: bytes | None = None
+    errors: list[str] = field(default_factory=list)
+
+    async def serve(self, ready: threading.Event, stop: "Future[None]") -> None:
+        """Run until `stop` is done."""
+        loop = asyncio.get_running_loop()
+        port = UdpPort.open(None, PORT)
+        tasks: set[asyncio.Task[None]] = set()
+
+        def knocked() -> None:
+            for i, knock in enumerate(port.receive()):
+                if len(knock) == _KNOCK.size:
+                    task = loop.create_task(self._admit(port, port.origin(i), knock))
+                    tasks.add(task)
+                    task.add_done_callback(tasks.discard)
+
+        loop.add_reader(port, knocked)
+        ready.set()
+        try:
+            await asyncio.wrap_future(stop)
+        finally:
+            loop.remove_reader(port)
+            for task in list(tasks):
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            port.close()
+
+    async def _admit(self, port: UdpPort, origin: Origin, knock: bytes) -> None:
+        number, named = _KNOCK.unpack(knock)
+        mode = Mode(number)
+        holds = mode is Mode.SIMULTANEOUS or named == origin.remote.port
+        try:
+            opened = await house_open(
+                mode,
+                origin.local,
+                origin.remote.at(named if holds else 0),
+                md5_key=self.md5,
+                on_ready=lambda ours: void(port.send(_ANSWER.pack(ours), origin)),
+            )
+        except TallyError as error:
+            self.errors.append(error.message)
+            return
+        try:
+            loop = asyncio.get_running_loop()
+            first = await asyncio.wait_for(loop.sock_recv(opened.sock, 16), 3)
+            opened.settle()
+            await loop.sock_sendall(opened.sock, first + bytes([min(opened.attempts, 255)]))
+            await asyncio.wait_for(loop.sock_recv(opened.sock, 16), 3)  # the client closes first and keeps TIME_WAIT
+        except (OSError, TimeoutError) as error:
+            self.errors.append(repr(error))
+        finally:
+            opened.close()
+
+
+def void(_: object) -> None:
+    """Nothing: for a callback that returns nothing."""
+
+
+@contextlib.contextmanager
+def serving(machine: Machine, md5: bytes | None = None) -> Iterator[House]:
+    """A house runs on `machine` until the end of the block."""
+    house, ready, stop = House(md5=md5), threading.Event(), Future[None]()
+    done = machine.call(lambda: asyncio.run(house.serve(ready, stop)))
+    if not ready.wait(10):
+        done.result(0)
+    try:
+        yield house
+    finally:
+        stop.set_result(None)
+        done.result(10)
+
+
+async def meet(host: str, mode: Mode, *, md5: bytes | None = None, timeout: float = 3.0) -> Met:
+    """Knock, open, send one byte, get it back. Raises: Unavailable: no answer, or no connection."""
+    loop = asyncio.get_running_loop()
+    start = time.perf_counter()
+    with Knocker.open(Endpoint.of(host, PORT)) as knocker:
+        port = ClientPort.bind(knocker.local)
+        knocker.send(_KNOCK.pack(mode, port.number))
+        answer = await knocker.receive(timeout)
+    if answer is None:
+        port.close()
+        raise Unavailable("no answer")
+    opened = await port.open(Endpoint.of(host, _ANSWER.unpack(answer)[0]), mode=mode, md5_key=md5, timeout=timeout)
+    try:
+        await loop.sock_sendall(opened.sock, b"?")
+        back = await asyncio.wait_for(loop.sock_recv(opened.sock, 2), timeout)
+    except (OSError, TimeoutError) as error:
+        raise Unavailable(f"connected, then {error!r}") from error
+    finally:
+        opened.close()
+    if len(back) != 2 or back[:1] != b"?":
+        raise Unavailable(f"connected to something else: {back!r}")
+    return Met((time.perf_counter() - start) * 1000, back[1], opened.attempts)
+
+
+def meet_from(machine: Machine, host: str, mode: Mode, times: int = 1, *, md5: bytes | None = None, timeout: float = 3.0) -> list[Met]:
+    """`times` openings one after the other, from `machine`."""
+
+    async def all_of_them() -> list[Met]:
+        return [await meet(host, mode, md5=md5, timeout=timeout) for _ in range(times)]
+
+    return machine.call(lambda: asyncio.run(all_of_them())).result(times * (timeout + 2) + 5)
