@@ -1,0 +1,211 @@
+"""One TCP connection with a sealed session on it: bytes from the socket to events, events' answers back to the socket.
+
+The session (channel/session.py) has no socket and no clock; this has both and no opinion. What stands above is told events in
+their order and is the one that knows what they mean. It also keeps the promises of `http.Wire`, so HTTP can stand on it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from tallystick.channel.event import Confirmed, Cut, Event, Voided
+from tallystick.channel.session import Session
+from tallystick.errors import TallyError
+from tallystick.net.stream import Opened
+
+RECEIVE_BYTES: Final = 262_144
+HIGH_WATER_BYTES: Final = 1_048_576
+LINGER_S: Final = 3.0  # how long a closed side waits for the other's `end`
+_SECOND_NS: Final = 10**9
+
+
+class Above(Protocol):
+    """What a connection serves. All methods are called from the event loop and return at once."""
+
+    def on_event(self, event: Event) -> None:
+        """Something came: never `Cut` or `Voided`, those are `lost`."""
+
+    def pause_writing(self) -> None:
+        """Enough is queued."""
+
+    def resume_writing(self) -> None:
+        """More may come."""
+
+    def lost(self, reason: str) -> None:
+        """The connection is over; called once. `reason`: end, void, lost, aborted, or a word of `CutReason`."""
+
+
+class Connection(asyncio.BufferedProtocol):
+    """A session and its socket. `clock` gives pair time, UTC nanoseconds since 1970."""
+
+    def __init__(self, session: Session, opened: Opened, clock: Callable[[], int]) -> None:
+        self.session = session
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self._opened = opened
+        self._clock = clock
+        self._above: Above | None = None
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray(RECEIVE_BYTES)
+        self._view = memoryview(self._buffer)
+        self._timer: asyncio.TimerHandle | None = None
+        self._linger: asyncio.TimerHandle | None = None
+        self._reason = ""
+        self._over = False
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def start(self, above: Above) -> None:
+        """Take the socket over. Events may come before this returns."""
+        self._above = above
+        await asyncio.get_running_loop().create_connection(lambda: self, sock=self._opened.sock)
+        self._arm()
+
+    # --- The socket ------------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if not isinstance(transport, asyncio.Transport):
+            raise AssertionError("a TCP connection has a stream transport")
+        self._transport = transport
+        transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.bytes_in += nbytes
+        self._deliver(self.session.receive(self._view[:nbytes], self._clock()))
+        self._flush()
+        self._arm()
+
+    def eof_received(self) -> bool:
+        self._deliver(self.session.eof())
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._over:
+            self._deliver(self.session.eof())
+        self._finish("lost" if exc is not None else "end")
+
+    def pause_writing(self) -> None:
+        if self._above is not None:
+            self._above.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._above is not None:
+            self._above.resume_writing()
+
+    # --- The session -----------------------------------------------------------------------------------------------------
+
+    def _deliver(self, events: list[Event]) -> None:
+        for event in events:
+            if self._over:
+                return
+            match event:
+                case Cut(reason=reason):
+                    self._abort(reason.value.replace(" ", "-"))
+                case Voided():
+                    self._abort("void")
+                case _:
+                    if isinstance(event, Confirmed):
+                        self._opened.settle()
+                    if self._above is not None:
+                        self._above.on_event(event)
+        if self.session.finished and not self._over:
+            self._close()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due = self.session.next_timer()
+        if due is not None and not self._over:
+            delay = max(due - self._clock(), 0) / _SECOND_NS
+            self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._deliver(self.session.handle_timer(self._clock()))
+        self._flush()
+        self._arm()
+
+    def write(self, frames: bytes | bytearray | memoryview) -> None:
+        """Queue sealed frames, in the order in which the session made them."""
+        if frames and self._transport is not None and not self._over:
+            self.bytes_out += len(frames)
+            self._transport.write(frames)
+
+    def _flush(self) -> None:
+        if not self._over:
+            self.write(self.session.outgoing())
+
+    # --- What HTTP needs (http.Wire) -------------------------------------------------------------------------------------
+
+    def send(self, plaintext: bytes) -> None:
+        """Seal data and queue it; after the end nothing happens."""
+        if not self._over and not self.session.sent_end:
+            self.write(self.session.send_data(plaintext))
+
+    def pause_reading(self) -> None:
+        """Take no more bytes from the socket: the kernel's window closes, the other side waits."""
+        if self._transport is not None and not self._over:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on."""
+        if self._transport is not None and not self._over:
+            self._transport.resume_reading()
+
+    def end(self, error: TallyError | None) -> None:
+        """Say `end`; the connection closes when the other side has said it too, or after a while. `error`: cut right after it."""
+        if self._over:
+            return
+        if not self.session.sent_end and self.session.confirmed:
+            self.write(self.session.send_end())
+        if error is not None:
+            self._reason = "malformed"
+            self._close()
+        elif self.session.finished:
+            self._close()
+        elif self._linger is None:
+            self._linger = asyncio.get_running_loop().call_later(LINGER_S, self._close)
+
+    def abort(self) -> None:
+        """Close at once: whatever was unfinished is void."""
+        self._abort("aborted")
+
+    def cut(self, reason: str) -> None:
+        """Close at once for a reason of ours (a word for the ledger); what was queued still leaves."""
+        if not self._over:
+            self._reason = reason
+            self._close()
+
+    def _close(self) -> None:
+        """Let what is queued leave, then close."""
+        if not self._over and self._transport is not None:
+            self._transport.close()
+            self._finish(self._reason or "end")
+
+    def _abort(self, reason: str) -> None:
+        if not self._over:
+            if self._transport is not None:
+                self._transport.abort()
+            else:
+                self._opened.close()
+            self._finish(reason)
+
+    def _finish(self, reason: str) -> None:
+        if self._over:
+            return
+        self._over = True
+        for timer in (self._timer, self._linger):
+            if timer is not None:
+                timer.cancel()
+        if self._above is not None:
+            self._above.lost(reason)
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    @property
+    def over(self) -> bool:
+        """Nothing is read or written any more."""
+        return self._over
