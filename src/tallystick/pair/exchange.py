@@ -55,14 +55,17 @@ class Exchange:
 
     def receive(self, body: bytes) -> tuple[Self, Step]:
         """A message of the peer: the body of a frame of type 5. Raises: nothing; whatever does not belong here aborts."""
-        if self.state in OVER:
+        late = self.role is Role.HOUSE and self.state is State.STANDING
+        if self.state in OVER and not late:
             return self, Step()
         try:
             message = parse_message(body, sender=self.peer)
         except Malformed:
-            return self._end(Reason.MALFORMED)
+            return (self, Step()) if late else self._end(Reason.MALFORMED)
         if isinstance(message, Abort):
             return self._end(message.reason, by_peer=True)
+        if late:
+            return self, Step()
         handler = self.table.get((self.state, type(message)))
         if handler is None:
             return self._end(Reason.OUT_OF_ORDER)
@@ -85,7 +88,9 @@ class Exchange:
         return replace(self, state=State.ABORTED), Step(effect=Ended(reason=Reason.UNSPECIFIED, by_peer=True, forget=None))
 
     def _end(self, reason: Reason, *, by_peer: bool = False) -> tuple[Self, Step]:
-        forget = self.secrets.pairing_id if self.state in KEPT and self.secrets is not None else None
+        # A client that could not believe `standing` keeps no half: the house severs the pair that just came to stand.
+        kept = self.state in KEPT or self.state is State.STANDING
+        forget = self.secrets.pairing_id if kept and self.secrets is not None else None
         send = () if by_peer else (encode_message(Abort(reason=reason)),)
         return replace(self, state=State.ABORTED), Step(send=send, effect=Ended(reason=reason, by_peer=by_peer, forget=forget))
 

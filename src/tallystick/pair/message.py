@@ -18,6 +18,7 @@ from tallystick.pair.pairing import PairType, Role, Suite
 CEREMONY_VERSION: Final = 1
 MLKEM_PUBLIC_BYTES: Final = 1_184  # FIPS 203, table 3
 MLKEM_CIPHERTEXT_BYTES: Final = 1_088
+_MLKEM_Q: Final = 3_329  # FIPS 203, 2.4
 MAX_QUOTE_BYTES: Final = 60_000
 MAX_BUNDLE_BYTES: Final = 49_152  # docs/spec/statements.md, section 1
 MAX_CHECKPOINT_BYTES: Final = 10_000
@@ -294,7 +295,7 @@ def _fields(message: Message) -> list[Encodable]:
 def _hello(v: list[Value]) -> Hello:
     _version(v[0])
     hello = Hello(
-        kem_public=_octets(v[1], MLKEM_PUBLIC_BYTES, MLKEM_PUBLIC_BYTES),
+        kem_public=_kem_public(v[1]),
         signing=_signing_key(v[2]),
         witness=pinned(KeyKind.ED25519, _octets(v[3], 32, 32)),
         human=None if v[4] is None else _signing_key(v[4]),
@@ -382,6 +383,19 @@ def _octets(value: Value, least: int, most: int) -> bytes:
     if not isinstance(value, bytes) or not least <= len(value) <= most:
         raise Malformed(f"pairing: a byte string of {least} to {most} bytes is missing")
     return value
+
+
+def _kem_public(value: Value) -> bytes:
+    """An ML-KEM-768 key: 768 reduced coefficients of 12 bits, little endian, and a seed (FIPS 203 7.2, modulus check).
+
+    Checked here, so that the shell's encapsulation cannot fail on a stranger's bytes.
+    """
+    key = _octets(value, MLKEM_PUBLIC_BYTES, MLKEM_PUBLIC_BYTES)
+    for at in range(0, MLKEM_PUBLIC_BYTES - 32, 3):
+        low, middle, high = key[at : at + 3]
+        if (low | (middle & 15) << 8) >= _MLKEM_Q or (middle >> 4 | high << 4) >= _MLKEM_Q:
+            raise Malformed("pairing: an ML-KEM-768 key with a coefficient that is not reduced")
+    return key
 
 
 def _index(value: Value) -> int:

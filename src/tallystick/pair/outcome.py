@@ -92,7 +92,10 @@ class Stood:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """No pair came of it. `forget`: the pairing id whose half the shell destroys, or None when none was stored."""
+    """No pair came of it. `forget`: the pairing id whose half the shell destroys, or None when none was stored.
+
+    At a house whose pair already stood (the client could not believe it): sever the pair.
+    """
 
     reason: Reason
     by_peer: bool
