@@ -24,10 +24,10 @@ def inclusion_proof(index: int, size: int, subtree: Subtree) -> tuple[bytes, ...
     while high - low > 1:
         middle = low + _split(high - low)
         if index < middle:
-            path.append(_range_hash(middle, high, subtree))
+            path.append(range_hash(middle, high, subtree))
             high = middle
         else:
-            path.append(_range_hash(low, middle, subtree))
+            path.append(range_hash(low, middle, subtree))
             low = middle
     return tuple(reversed(path))
 
@@ -41,14 +41,27 @@ def consistency_proof(old: int, new: int, subtree: Subtree) -> tuple[bytes, ...]
     while high != old:
         middle = low + _split(high - low)
         if old <= middle:
-            path.append(_range_hash(middle, high, subtree))
+            path.append(range_hash(middle, high, subtree))
             high = middle
         else:
-            path.append(_range_hash(low, middle, subtree))
+            path.append(range_hash(low, middle, subtree))
             low, whole = middle, False
     if not whole:
-        path.append(_range_hash(low, high, subtree))
+        path.append(range_hash(low, high, subtree))
     return tuple(reversed(path))
+
+
+def range_hash(low: int, high: int, subtree: Subtree) -> bytes:
+    """The hash over the leaves `low` to `high`, a node of some tree: perfect subtrees, folded from the right."""
+    parts: list[bytes] = []
+    while low < high:
+        level = (high - low).bit_length() - 1
+        parts.append(subtree(level, low >> level))
+        low += 1 << level
+    root = parts.pop()
+    while parts:
+        root = node_hash(parts.pop(), root)
+    return root
 
 
 def verify_inclusion(*, index: int, size: int, leaf: bytes, root: bytes, proof: Sequence[bytes]) -> None:
@@ -151,16 +164,3 @@ def _check_subtree(start: int, end: int) -> None:
 def _split(width: int) -> int:
     """The largest power of two below `width`."""
     return 1 << (width - 1).bit_length() - 1
-
-
-def _range_hash(low: int, high: int, subtree: Subtree) -> bytes:
-    """The hash over a range that is a node of some tree: perfect subtrees, folded from the right."""
-    parts: list[bytes] = []
-    while low < high:
-        level = (high - low).bit_length() - 1
-        parts.append(subtree(level, low >> level))
-        low += 1 << level
-    root = parts.pop()
-    while parts:
-        root = node_hash(parts.pop(), root)
-    return root

@@ -1,0 +1,191 @@
+"""Bodies: what may have to be forgotten. Each opening (salts and clear values) lies sealed under a key of its own.
+
+    bodies/keys.bin      64-byte records, overwritten in place: state, place, length, tag, key
+    bodies/NNNNNN.seg    segments of 4 MiB in units of 512 bytes: the sealed openings
+
+Destroying the 32 bytes of a key makes its opening unreadable; the sealed bytes are overwritten as well. Both happen in place, on
+this disk: spare blocks of an SSD, snapshots and backups are outside the promise. A record's number is the body's *slot*; the
+database maps entries to slots (a cache), the ledger holds commitments only. `tag` is the first 16 bytes of the entry's leaf hash.
+
+Space is not used again: a place that was erased stays empty. Whoever calls `put` holds the database's write lock.
+"""
+
+import os
+import struct
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from tallystick.errors import Misuse, Unavailable, Unproven
+from tallystick.primitives import chacha20poly1305
+
+RECORD_BYTES: Final = 64
+UNIT_BYTES: Final = 512
+SEGMENT_UNITS: Final = 8192  # 4 MiB
+MAX_OPENING_BYTES: Final = 1 << 20
+TAG_BYTES: Final = 16
+SEAL_BYTES: Final = 16  # the AEAD's tag
+MAX_SLOTS: Final = 1 << 31
+
+_RECORD: Final = struct.Struct(">B3xII4x16s32s")  # state, first unit, bytes of the opening, tag, key
+_LIVE, _ERASED = 1, 2
+_NONCE: Final = bytes(12)  # each key seals one opening
+
+
+class Bodies:
+    """The body store of one house. Files are 0600 in a folder 0700."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the store, making its folder. Raises: Unavailable."""
+        self.folder = folder
+        self._segments: dict[int, int] = {}
+        self._dirty: set[int] = set()
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            self._keys = os.open(folder / "keys.bin", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            _sync_folder(folder)
+        except OSError as error:
+            raise _unavailable(error) from error
+
+    def put(self, openings: Sequence[tuple[bytes, bytes]]) -> tuple[int, ...]:
+        """Store (tag, opening) pairs, durable on return; their slots.
+
+        Raises: Misuse when an opening is empty or over 1 MiB, Unavailable.
+        """
+        try:
+            return self._put(openings)
+        except OSError as error:
+            raise _unavailable(error) from error
+
+    def _put(self, openings: Sequence[tuple[bytes, bytes]]) -> tuple[int, ...]:
+        slot, unit = self._end()
+        first = slot
+        records: list[bytes] = []
+        touched: set[int] = set()
+        for tag, opening in openings:
+            if not 0 < len(opening) <= MAX_OPENING_BYTES or len(tag) != TAG_BYTES:
+                raise Misuse(f"an opening has 1 to {MAX_OPENING_BYTES} bytes and a tag of {TAG_BYTES}")
+            units = -(-(len(opening) + SEAL_BYTES) // UNIT_BYTES)
+            if unit % SEGMENT_UNITS + units > SEGMENT_UNITS:
+                unit += SEGMENT_UNITS - unit % SEGMENT_UNITS  # none lies across two segments
+            key = os.urandom(32)
+            sealed = chacha20poly1305(key).encrypt(_NONCE, opening, tag)
+            touched.add(segment := self._segment(unit // SEGMENT_UNITS))
+            _write(segment, sealed.ljust(units * UNIT_BYTES, b"\0"), unit % SEGMENT_UNITS * UNIT_BYTES)
+            records.append(_RECORD.pack(_LIVE, unit, len(opening), tag, key))
+            unit += units
+            slot += 1
+        for segment in touched:
+            os.fdatasync(segment)
+        _write(self._keys, b"".join(records), first * RECORD_BYTES)
+        os.fdatasync(self._keys)
+        return tuple(range(first, slot))
+
+    def get(self, slot: int, tag: bytes) -> bytes:
+        """The opening. Raises: Unavailable when it was erased or cannot be read, Unproven when the file was changed."""
+        try:
+            state, unit, length, found, key = self._record(slot)
+            if state != _LIVE or found != tag:
+                raise Unavailable("this body was erased" if state == _ERASED else "there is no such body")
+            sealed = os.pread(self._segment(unit // SEGMENT_UNITS), length + SEAL_BYTES, unit % SEGMENT_UNITS * UNIT_BYTES)
+        except OSError as error:
+            raise _unavailable(error) from error
+        try:
+            return chacha20poly1305(key).decrypt(_NONCE, sealed, tag)
+        except Unproven:
+            raise Unproven(f"body {slot} was changed on the disk") from None
+
+    def erase(self, slots: Iterable[int]) -> None:
+        """Destroy the keys, then the sealed bytes; gone on return. Slots that are empty or gone are passed over.
+
+        Raises: Unavailable; then it must be called again.
+        """
+        try:
+            places: list[tuple[int, int]] = []
+            for slot in slots:
+                if slot * RECORD_BYTES >= os.fstat(self._keys).st_size:
+                    continue
+                state, unit, length, _, _ = self._record(slot)
+                if state != 0:
+                    # State, place and length stay, so that a second call after a crash finds the sealed bytes.
+                    _write(self._keys, _RECORD.pack(_ERASED, unit, length, bytes(TAG_BYTES), bytes(32)), slot * RECORD_BYTES)
+                    places.append((unit, length))
+            os.fdatasync(self._keys)
+            for unit, length in places:
+                segment = self._segment(unit // SEGMENT_UNITS)
+                units = -(-(length + SEAL_BYTES) // UNIT_BYTES)
+                _write(segment, bytes(units * UNIT_BYTES), unit % SEGMENT_UNITS * UNIT_BYTES)
+                os.fdatasync(segment)
+        except OSError as error:
+            raise _unavailable(error) from error
+
+    def count(self) -> int:
+        """How many slots there are, erased ones included. Raises: Unavailable."""
+        try:
+            return os.fstat(self._keys).st_size // RECORD_BYTES
+        except OSError as error:
+            raise _unavailable(error) from error
+
+    def tag_of(self, slot: int) -> bytes | None:
+        """The tag of a living body, None when it is erased: how `rebuild` finds which entry it belongs to."""
+        try:
+            state, _, _, tag, _ = self._record(slot)
+        except OSError as error:
+            raise _unavailable(error) from error
+        return tag if state == _LIVE else None
+
+    def close(self) -> None:
+        """Close the files."""
+        for descriptor in (self._keys, *self._segments.values()):
+            os.close(descriptor)
+        self._segments.clear()
+
+    def _record(self, slot: int) -> tuple[int, int, int, bytes, bytes]:
+        raw = os.pread(self._keys, RECORD_BYTES, slot * RECORD_BYTES) if 0 <= slot < MAX_SLOTS else b""
+        if len(raw) != RECORD_BYTES:
+            return 0, 0, 0, b"", b""
+        state, unit, length, tag, key = _RECORD.unpack(raw)
+        if (
+            state not in (_LIVE, _ERASED)
+            or length > MAX_OPENING_BYTES
+            or unit % SEGMENT_UNITS * UNIT_BYTES + length > SEGMENT_UNITS * UNIT_BYTES
+        ):
+            return 0, 0, 0, b"", b""
+        return state, unit, length, tag, key
+
+    def _end(self) -> tuple[int, int]:
+        """The next slot and unit. A torn last record counts as empty: its place in the segment follows from the one before."""
+        slot = self.count()
+        for last in range(slot - 1, -1, -1):
+            state, unit, length, _, _ = self._record(last)
+            if state:
+                return slot, unit + -(-(length + SEAL_BYTES) // UNIT_BYTES)
+        return slot, 0
+
+    def _segment(self, number: int) -> int:
+        descriptor = self._segments.get(number)
+        if descriptor is None:
+            path = self.folder / f"{number:06d}.seg"
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._segments[number] = descriptor
+            _sync_folder(self.folder)
+        return descriptor
+
+
+def _write(descriptor: int, data: bytes, at: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, at)
+        view, at = view[written:], at + written
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unavailable(error: OSError) -> Unavailable:
+    return Unavailable(f"the body store failed: {error.strerror}", "Check the disk and the mode of bodies/.")

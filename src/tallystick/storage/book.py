@@ -1,0 +1,363 @@
+"""One connection that writes: a group of requests becomes one transaction of entries, tree and state.
+
+Each request is all or nothing: a rule that refuses one of its events undoes the request and nothing else. The cached tree is
+loaded anew whenever another process has written. Nothing here starts a thread; storage/writer.py does, and `rebuild` needs none.
+"""
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from tallystick.errors import Refused, TallyError, Unavailable
+from tallystick.ledger import entry
+from tallystick.ledger.append import Tree
+from tallystick.ledger.event import Event, Kind
+from tallystick.ledger.receipt import Grade, Receipt
+from tallystick.ledger.signed import SignalMark
+from tallystick.storage.bodies import TAG_BYTES, Bodies
+from tallystick.storage.projection import is_plain, project
+from tallystick.storage.rules.state import Cell, SignalFork
+from tallystick.tlog.tree import leaf_hash, perfect_root
+
+TILE: Final = 256  # C2SP tlog-tiles: hashes in a full tile
+LEVEL_SHIFT: Final = 56  # tiles.id = level << 56 | n
+BUSY_MS: Final = 10_000
+MAX_CACHED_IDS: Final = 65_536
+
+_INSERT_ENTRY: Final = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ABOUT: Final = ("pair", "subject", "invite", "token", "scope", "origin_hash")
+
+
+@dataclass(slots=True)
+class Request:
+    """What one caller wants recorded together. `openings` stand beside the events; an empty one means none."""
+
+    events: tuple[Event, ...]
+    leaves: tuple[bytes, ...]
+    openings: tuple[bytes, ...] = ()
+    outcome: tuple[Receipt, ...] | TallyError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """An event that was taken in this transaction."""
+
+    event: Event
+    leaf: bytes
+    opening: bytes
+    mark: SignalMark | None
+
+
+def connect(path: Path, *, write: bool, vfs: str | None = None) -> apsw.Connection:
+    """Open a database as every part of the house does. Raises: Unavailable."""
+    flags = apsw.SQLITE_OPEN_READWRITE if write else apsw.SQLITE_OPEN_READONLY
+    try:
+        db = apsw.Connection(str(path), flags=flags, vfs=vfs)
+        db.set_busy_timeout(BUSY_MS)
+        db.pragma("foreign_keys", True)
+        if write:
+            if db.pragma("journal_mode", "wal") != "wal":
+                raise Unavailable(f"{path.name}: this file system cannot hold a write-ahead log")
+            db.pragma("synchronous", "full")
+            db.pragma("secure_delete", True)
+            db.pragma("wal_autocheckpoint", 0)  # SQLite hides an error of its own checkpoints; ours are not hidden
+            db.pragma("cache_size", -65_536)
+        else:
+            db.pragma("query_only", True)
+            db.pragma("cache_size", -16_384)
+        db.pragma("temp_store", "memory")
+    except apsw.Error as error:
+        raise unavailable(error) from error
+    return db
+
+
+def unavailable(error: apsw.Error) -> Unavailable:
+    """What a database error means to the one who reads it."""
+    if isinstance(error, apsw.FullError):
+        return Unavailable("the disk is full; nothing of this was recorded", "Free some space and try again.")
+    if isinstance(error, (apsw.BusyError, apsw.LockedError)):
+        return Unavailable("another process holds the ledger", "Is a second house running on this state directory?")
+    if isinstance(error, (apsw.ReadOnlyError, apsw.PermissionsError, apsw.CantOpenError)):
+        return Unavailable(f"the ledger cannot be written or opened: {error}", "Check the owner and mode of the state directory.")
+    if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
+        return Unavailable(f"the ledger's database is damaged: {error}", "Run `tally verify`; `tally rebuild` may mend it.")
+    return Unavailable(f"the ledger's disk failed: {error}", "Whether the last entries were kept is seen at the next start.")
+
+
+def make_file(path: Path) -> None:
+    """Create the database's file, for its owner alone. Raises: Refused when it is there, Unavailable."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except FileExistsError:
+        raise Refused(f"{path.name} exists; a ledger is never made anew", "Choose another TALLY_HOME.") from None
+    except OSError as error:
+        raise Unavailable(f"cannot make {path}: {error.strerror}") from error
+
+
+class Book:
+    """The writing connection and its cached tree."""
+
+    def __init__(self, db: apsw.Connection, bodies: Bodies | None = None) -> None:
+        """Raises: Unavailable when the stored tree cannot be read."""
+        self.db = db
+        self.bodies = bodies
+        self.tree = Tree()
+        self._partial: list[bytes] = []  # hashes and times of the incomplete tile at level 0
+        self._times: list[int] = []
+        self._ids: dict[bytes, int] = {}
+        self._pending: list[_Pending] = []
+        self._accepted: list[Request] = []
+        self._data_version: object = None
+        try:
+            self._reload_if_changed()
+        except apsw.Error as error:
+            raise unavailable(error) from error
+
+    # The tables as the projection sees them (rules.state.State).
+
+    def one(self, sql: str, arguments: Sequence[Cell] = ()) -> tuple[Cell, ...] | None:
+        """The first row, or None."""
+        row: tuple[Cell, ...] | None = self.db.execute(sql, tuple(arguments)).fetchone()
+        return row
+
+    def run(self, sql: str, arguments: Sequence[Cell] = ()) -> int:
+        """Change rows; how many were changed."""
+        self.db.execute(sql, tuple(arguments))
+        return self.db.changes()
+
+    def event_at(self, index: int) -> Event | None:
+        """An event of this ledger, also one of the group that is being written."""
+        offset = index - self.tree.size
+        if 0 <= offset < len(self._pending):
+            return self._pending[offset].event
+        row = self.one("SELECT leaf FROM entries WHERE idx = ?", (index,))
+        return entry.decode(row[0]) if row is not None and isinstance(row[0], bytes) else None
+
+    def write(self, requests: Sequence[Request]) -> None:
+        """One transaction for all of them, durable on return; afterwards each has its outcome.
+
+        Raises: apsw.Error, or Unavailable from the bodies, when the transaction failed: then nothing of it is kept, unless the
+        disk failed in the commit itself, which only the next start can tell.
+        """
+        slots: tuple[int, ...] = ()
+        self._pending, self._accepted = [], []
+        self.db.execute("BEGIN IMMEDIATE")
+        try:
+            self._reload_if_changed()
+            for request in requests:
+                self._take(request)
+            if self._pending:
+                slots = self._store_bodies()
+                tree, hashes = self._store_entries()
+                self._store_tiles(hashes)
+            else:
+                tree, hashes = self.tree, []
+            self.db.execute("COMMIT")
+        except BaseException:
+            self._data_version = None  # whatever was cached, load it again
+            self._ids.clear()
+            with contextlib.suppress(apsw.Error):
+                if self.db.in_transaction:
+                    self.db.execute("ROLLBACK")
+            if slots and self.bodies is not None:
+                with contextlib.suppress(Unavailable):
+                    self.bodies.erase(slots)
+            raise
+        first = self.tree.size
+        at = 0
+        for request in self._accepted:
+            count = len(request.events)
+            request.outcome = tuple(
+                [Receipt(first + offset, hashes[offset], Grade.RECORDED, tree.size) for offset in range(at, at + count)]
+            )
+            at += count
+        self.tree = tree
+        if any(item.event.kind is Kind.BODY_ERASED for item in self._pending):
+            self._finish_erasures()
+
+    def _take(self, request: Request) -> bool:
+        """Project a request's events; True when all of them may happen, else its outcome says why not."""
+        kept = len(self._pending)
+        first = self.tree.size + kept
+        if first > 0 and all(map(is_plain, request.events)):
+            openings = request.openings or (b"",) * len(request.events)
+            self._pending += map(_Pending, request.events, request.leaves, openings, (None,) * len(request.events))
+            self._accepted.append(request)
+            return True
+        self.db.execute("SAVEPOINT request")
+        try:
+            for offset, event in enumerate(request.events):
+                mark = project(self, event, first + offset, self.event_at)
+                opening = request.openings[offset] if request.openings else b""
+                self._pending.append(_Pending(event, request.leaves[offset], opening, mark))
+        except TallyError as error:
+            self.db.execute("ROLLBACK TO request")
+            self.db.execute("RELEASE request")
+            time_ns = request.events[len(self._pending) - kept].time_ns
+            del self._pending[kept:]
+            request.outcome = error
+            if isinstance(error, SignalFork):
+                self._take_fork(error, time_ns)
+            return False
+        self.db.execute("RELEASE request")
+        self._accepted.append(request)
+        return True
+
+    def _take_fork(self, fork: SignalFork, time_ns: int) -> None:
+        """A fork is recorded although its request is refused: the first entry, the second signal whole, the key suspended."""
+        mark = fork.mark
+        event = Event.of(
+            Kind.SIGNAL_FORK, time_ns, subject=mark.key, stream=mark.stream, n=mark.n, fork=(fork.first, fork.signal), reason="fork"
+        )
+        if not self._take(Request((event,), (entry.encode(event),))):
+            raise AssertionError("a fork could not be recorded")
+
+    def _store_bodies(self) -> tuple[int, ...]:
+        """Put the openings where they can be erased, durable before the entries that commit to them."""
+        first = self.tree.size
+        wanted = [(first + at, item) for at, item in enumerate(self._pending) if item.opening]
+        if not wanted:
+            return ()
+        if self.bodies is None:
+            raise AssertionError("openings were given to a ledger without a body store")
+        slots = self.bodies.put([(leaf_hash(item.leaf)[:TAG_BYTES], item.opening) for _, item in wanted])
+        self.db.executemany("INSERT INTO bodies VALUES (?, ?)", [(at, slot) for (at, _), slot in zip(wanted, slots, strict=True)])
+        return slots
+
+    def _store_entries(self) -> tuple[Tree, list[bytes]]:
+        """Write the rows of the group and the tree that follows; the new tree and the leaves' hashes."""
+        index = self.tree.size
+        rows: list[tuple[Cell, ...]] = []
+        hashes: list[bytes] = []
+        number = self._number
+        for item in self._pending:
+            event, fields, mark = item.event, item.event.fields, item.mark
+            key = fields.get("key")
+            about = next((fields[name] for name in _ABOUT if name in fields), None)
+            rows.append(
+                (
+                    index,
+                    item.leaf,
+                    event.time_ns,
+                    int(event.kind),
+                    number(fields.get("pairing")),
+                    number(key if key is not None else mark and mark.key),
+                    number(about),
+                    mark and mark.action,
+                    fields.get("verdict"),  # type: ignore[arg-type]
+                )
+            )
+            hashes.append(leaf_hash(item.leaf))
+            index += 1
+        tree = self.tree.append(hashes)
+        self.db.executemany(_INSERT_ENTRY, rows)
+        self.db.execute("INSERT OR REPLACE INTO tree VALUES (1, ?, ?, ?)", (tree.size, tree.root(), tree.to_bytes()))
+        return tree, hashes
+
+    def _number(self, identity: object) -> int | None:
+        """The short number of a 32-byte identity in the entries' index columns."""
+        if not isinstance(identity, bytes):
+            return None
+        number = self._ids.get(identity)
+        if number is None:
+            row = self.one("SELECT no FROM ids WHERE id = ?", (identity,))
+            if row is None:
+                self.db.execute("INSERT INTO ids (id) VALUES (?)", (identity,))
+                number = self.db.last_insert_rowid()
+            elif isinstance(row[0], int):
+                number = row[0]
+            else:
+                raise AssertionError("ids.no is a number")
+            if len(self._ids) >= MAX_CACHED_IDS:
+                self._ids.clear()
+            self._ids[identity] = number
+        return number
+
+    def _store_tiles(self, hashes: Sequence[bytes]) -> None:
+        """Write each tile that became full, at every level."""
+        full_before = self.tree.size // TILE
+        partial = self._partial
+        partial += hashes
+        self._times += [item.event.time_ns for item in self._pending]
+        at = 0
+        while len(partial) - at >= TILE:
+            tile, times = partial[at : at + TILE], self._times[at : at + TILE]
+            self._store_tile(0, full_before + at // TILE, tile, min(times), max(times))
+            at += TILE
+        del partial[:at], self._times[:at]
+
+    def _store_tile(self, level: int, n: int, hashes: Sequence[bytes], low_ns: int | None, high_ns: int | None) -> None:
+        row = (level << LEVEL_SHIFT | n, perfect_root(hashes), low_ns, high_ns, b"".join(hashes))
+        self.db.execute("INSERT INTO tiles VALUES (?, ?, ?, ?, ?)", row)
+        if n % TILE == TILE - 1:
+            low = level << LEVEL_SHIFT | n - (TILE - 1)
+            roots = [
+                root for (root,) in self.db.execute("SELECT root FROM tiles WHERE id BETWEEN ? AND ? ORDER BY id", (low, low + TILE - 1))
+            ]
+            self._store_tile(level + 1, n // TILE, roots, None, None)
+
+    def _reload_if_changed(self) -> None:
+        """Another process may have appended: then the cached tree is read again."""
+        version = self.db.pragma("data_version")
+        if version == self._data_version:
+            return
+        row = self.one("SELECT size, edge FROM tree")
+        size, edge = row if row is not None else (0, b"")
+        if not isinstance(size, int) or not isinstance(edge, bytes):
+            raise AssertionError("the tree is a size and an edge")
+        self.tree = Tree.from_bytes(size, edge)
+        low = size - size % TILE
+        rows = list(self.db.execute("SELECT leaf, time_ns FROM entries WHERE idx >= ? ORDER BY idx", (low,)))
+        if len(rows) != size - low:
+            raise Unavailable("the ledger's entries and its tree differ", "Run `tally verify`.")
+        self._partial = [leaf_hash(leaf) for leaf, _ in rows]
+        self._times = [time_ns for _, time_ns in rows]
+        self._ids.clear()
+        self._data_version = version
+
+    def _finish_erasures(self) -> None:
+        """An erasure is told as done when nothing of it is left on the disk, the write-ahead log included."""
+        try:
+            self.destroy_erased()
+        except apsw.BusyError:
+            late = Unavailable("recorded, but a reader still holds the old bytes", "It is finished with the next erasure or start.")
+            for request in self._accepted:
+                if any(event.kind is Kind.BODY_ERASED for event in request.events):
+                    request.outcome = late
+
+    def destroy_erased(self) -> None:
+        """Finish every erasure that the ledger holds: destroy the slot, forget the row, empty the write-ahead log.
+
+        Raises: apsw.Error, Unavailable.
+        """
+        slots = [slot for (slot,) in self.db.execute("SELECT slot FROM erasing")]
+        if slots and self.bodies is not None:
+            self.bodies.erase(slots)
+        self.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        self.db.execute("DELETE FROM erasing")
+
+    def sweep(self) -> None:
+        """At a start: destroy bodies of groups that were never committed, and finish erasures. Raises: apsw.Error, Unavailable."""
+        if self.bodies is None:
+            return
+        self.db.execute("BEGIN IMMEDIATE")
+        try:
+            row = self.one("SELECT coalesce(max(slot), -1) FROM bodies")
+            last = row[0] if row is not None else -1
+            if not isinstance(last, int):
+                raise AssertionError("a slot is a number")
+            self.bodies.erase(range(last + 1, self.bodies.count()))
+        finally:
+            self.db.execute("COMMIT")
+        if self.one("SELECT 1 FROM erasing") is not None:
+            self.destroy_erased()

@@ -1,0 +1,90 @@
+"""Signals, proposals and effects: a number is used once, a proposal is decided once, an effect ends once."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from tallystick.errors import Malformed, Refused, Unproven
+from tallystick.ledger.event import Event, Kind
+from tallystick.ledger.signed import SignalMark, read_mark
+from tallystick.storage.rules.state import Rule, SignalFork, State
+
+
+def mark_number(signature_hash: bytes) -> int:
+    """The short form under which a signal is indexed: 8 bytes, as a signed number."""
+    return int.from_bytes(signature_hash[:8], "big", signed=True)
+
+
+def signal_once(state: State, event: Event, index: int, leaf_of: Callable[[int], Event | None]) -> SignalMark:
+    """(key, stream, n) once for ever; the marks of the event's signal. Raises: Malformed, Refused, SignalFork."""
+    mark = read_mark(event.blob("signal"))
+    if event.get("key") is not None and event.blob("key") != mark.key:
+        raise Malformed("the event names another key than its signal")
+    row = state.one("SELECT no FROM streams WHERE key_id = ? AND stream = ?", (mark.key, mark.stream))
+    if row is None:
+        state.run("INSERT INTO streams (key_id, stream) VALUES (?, ?)", (mark.key, mark.stream))
+        row = state.one("SELECT no FROM streams WHERE key_id = ? AND stream = ?", (mark.key, mark.stream))
+        if row is None:
+            raise AssertionError("a stream was written and is not there")
+    elif (seen := state.one("SELECT entry FROM signals WHERE stream = ? AND n = ?", (row[0], mark.n))) is not None:
+        first = seen[0]
+        earlier = leaf_of(first) if isinstance(first, int) else None
+        if earlier is None or not isinstance(first, int):
+            raise AssertionError("a signal is marked as seen in an entry that is not there")
+        if read_mark(earlier.blob("signal")).signed != mark.signed:
+            raise SignalFork(mark, first, event.blob("signal"))
+        raise Refused(f"this signal is already in the ledger, entry {first}", "A signal counts once; sign a new one.")
+    state.run("INSERT INTO signals VALUES (?, ?, ?, ?)", (row[0], mark.n, index, mark_number(mark.signature_hash)))
+    return mark
+
+
+def _proposal(state: State, event: Event, index: int) -> None:
+    state.run("INSERT INTO proposals VALUES (?, 'held', ?, ?, NULL)", (index, event.blob("signal_hash"), event.number("expires") or None))
+
+
+def _approval(state: State, event: Event, index: int) -> None:
+    items = event.get("items")
+    for entry, signal_hash in items if isinstance(items, tuple) else ():
+        row = state.one("SELECT state, signal_hash, expires_ns FROM proposals WHERE entry = ?", (entry,))
+        if row is None or row[1] != signal_hash:
+            raise Unproven(f"entry {entry} holds no such proposal")
+        if row[0] != "held" or (isinstance(row[2], int) and event.time_ns >= row[2]):
+            raise Refused(f"proposal {entry} is {row[0]!s}" if row[0] != "held" else f"proposal {entry} has expired")
+        state.run("UPDATE proposals SET state = 'approved', ended = ? WHERE entry = ?", (index, entry))
+
+
+def _proposal_ends(to: str, allowed: tuple[str, ...]) -> Rule:
+    def rule(state: State, event: Event, index: int) -> None:
+        row = state.one("SELECT state FROM proposals WHERE entry = ?", (event.number("entry"),))
+        if row is None or row[0] not in allowed:
+            raise Refused(f"there is no proposal {event.number('entry')} to end" if row is None else f"this proposal is {row[0]!s}")
+        state.run("UPDATE proposals SET state = ?, ended = ? WHERE entry = ?", (to, index, event.number("entry")))
+
+    return rule
+
+
+def _effect_begun(state: State, event: Event, index: int) -> None:
+    state.run("INSERT INTO effects VALUES (?, ?, ?, ?)", (index, event.text("effect"), event.time_ns, event.blob("signal_hash") or None))
+
+
+def _effect_ended(state: State, event: Event, _index: int) -> None:
+    if state.run("DELETE FROM effects WHERE begun = ?", (event.number("entry"),)) != 1:
+        raise Refused(f"entry {event.number('entry')} began no effect that is open", "An effect ends once.")
+
+
+def _body_erased(state: State, event: Event, _index: int) -> None:
+    # The row goes with the event; the slot is destroyed before the event is acknowledged, or at the next start.
+    state.run("INSERT OR IGNORE INTO erasing SELECT slot FROM bodies WHERE entry = ?", (event.number("entry"),))
+    state.run("DELETE FROM bodies WHERE entry = ?", (event.number("entry"),))
+
+
+RULES: Final[Mapping[Kind, Rule]] = {
+    Kind.PROPOSAL: _proposal,
+    Kind.APPROVAL: _approval,
+    Kind.PROPOSAL_DENIED: _proposal_ends("denied", ("held",)),
+    Kind.PROPOSAL_ENDED: _proposal_ends("ended", ("held", "approved")),
+    Kind.EFFECT_BEGUN: _effect_begun,
+    Kind.EFFECT_DONE: _effect_ended,
+    Kind.EFFECT_FAILED: _effect_ended,
+    Kind.EFFECT_UNKNOWN: _effect_ended,
+    Kind.BODY_ERASED: _body_erased,
+}

@@ -1,0 +1,63 @@
+"""What the rules share: the tables as they see them, the types of a rule, and what a pair type is worth."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+from tallystick.errors import Unproven
+from tallystick.ledger.event import Event
+from tallystick.ledger.signed import SignalMark, read_mark
+from tallystick.pair.pairing import PairType
+
+Cell = int | str | bytes | None
+
+
+class State(Protocol):
+    """The tables, as the projection sees them."""
+
+    def one(self, sql: str, arguments: Sequence[Cell] = ()) -> tuple[Cell, ...] | None:
+        """The first row, or None."""
+        ...
+
+    def run(self, sql: str, arguments: Sequence[Cell] = ()) -> int:
+        """Change rows; how many were changed."""
+        ...
+
+
+class SignalFork(Unproven):
+    """Two statements under one number. The writer keeps both and suspends the key (Kind.SIGNAL_FORK)."""
+
+    def __init__(self, mark: SignalMark, first: int, signal: bytes) -> None:
+        super().__init__(f"two statements under number {mark.n} of one stream", "The key is held; see the inbox.")
+        self.mark = mark
+        self.first = first
+        self.signal = signal
+
+
+Rule = Callable[[State, Event, int], None]
+
+WIDTH: Final[Mapping[str, int]] = {PairType.INTERFACE: 0, PairType.USER: 1, PairType.INPUT: 2, PairType.ADMIN: 3}
+# DESIGN 8, caps: what the machine key of a standing pair may ask for.
+ACTIONS: Final[Mapping[str, str]] = {
+    PairType.ADMIN: "metadata read egress propose write admin",
+    PairType.INPUT: "metadata read egress propose write",
+    PairType.USER: "metadata read",
+    PairType.INTERFACE: "metadata",
+}
+
+_ADMIN_HUMAN: Final = (
+    "SELECT 1 FROM keys WHERE key_id = ? AND kind = 'human' AND state = 'standing' AND ' ' || actions || ' ' LIKE '% admin %'"
+    " AND (expires_ns IS NULL OR expires_ns > ?)"
+)
+
+
+def signer_of(event: Event) -> bytes | None:
+    """The key that signed: named in the header, else the signal's own."""
+    return event.blob("key") or (read_mark(event.blob("signal")).key if event.get("signal") else None)
+
+
+def admin_signed(state: State, event: Event) -> bytes:
+    """The standing admin human key that signed this. Raises: Unproven."""
+    signer = signer_of(event)
+    if signer is None or state.one(_ADMIN_HUMAN, (signer, event.time_ns)) is None:
+        raise Unproven("this needs the signature of a human key with admin", "See `tally key ls`.")
+    return signer

@@ -1,0 +1,141 @@
+-- The house's database, schema 1 (docs/spec/state.md). Everything but `checkpoints` and `bodies` is a projection of `entries`.
+
+CREATE TABLE entries (
+  idx INTEGER PRIMARY KEY,
+  leaf BLOB NOT NULL,
+  time_ns INTEGER NOT NULL,
+  kind INTEGER NOT NULL,
+  pairing INTEGER,            -- ids.no: through which pair
+  key INTEGER,                -- ids.no: by which key
+  about INTEGER,              -- ids.no: the pair, key, invite or token it concerns
+  action TEXT,
+  verdict TEXT
+) STRICT;
+CREATE INDEX entries_kind ON entries (kind);
+CREATE INDEX entries_pairing ON entries (pairing) WHERE pairing IS NOT NULL;
+CREATE INDEX entries_key ON entries (key) WHERE key IS NOT NULL;
+CREATE INDEX entries_about ON entries (about) WHERE about IS NOT NULL;
+CREATE INDEX entries_action ON entries (action) WHERE action IS NOT NULL;
+
+CREATE TABLE ids (no INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE) STRICT;
+
+CREATE TABLE tree (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  size INTEGER NOT NULL,
+  root BLOB NOT NULL,
+  edge BLOB NOT NULL
+) STRICT;
+
+-- Full tiles only (C2SP tlog-tiles: 256 hashes); id = level << 56 | n. `root` is the tile's own root, one hash of the level above.
+CREATE TABLE tiles (
+  id INTEGER PRIMARY KEY,
+  root BLOB NOT NULL,
+  low_ns INTEGER,             -- level 0: the times of its entries
+  high_ns INTEGER,
+  hashes BLOB NOT NULL
+) STRICT;
+CREATE INDEX tiles_time ON tiles (high_ns, low_ns) WHERE high_ns IS NOT NULL;
+
+CREATE TABLE pairs (
+  pairing BLOB PRIMARY KEY,
+  state TEXT NOT NULL CHECK (state IN ('pending', 'standing', 'denied', 'expired', 'broken', 'severed', 'restored')),
+  role TEXT NOT NULL,
+  pair_type TEXT NOT NULL,    -- as signed: part of the prologue
+  effective TEXT NOT NULL,    -- after downgrades
+  suite TEXT NOT NULL,
+  label TEXT,
+  subject BLOB NOT NULL,      -- KeyId of the other side's signing key
+  signing_key BLOB NOT NULL,  -- its COSE_Key
+  static_key BLOB NOT NULL,
+  witness_key BLOB NOT NULL,
+  house BLOB,
+  invite BLOB,
+  expires_ns INTEGER,
+  genesis INTEGER NOT NULL,
+  created_ns INTEGER NOT NULL,
+  created INTEGER NOT NULL,   -- entries
+  stood INTEGER,
+  ended INTEGER,
+  seen_origin BLOB,           -- the other side's newest checkpoint that we cosigned
+  seen_size INTEGER,
+  seen_root BLOB,
+  seen_note BLOB,
+  cosigned_size INTEGER       -- our newest checkpoint that the other side cosigned
+) STRICT, WITHOUT ROWID;
+CREATE INDEX pairs_state ON pairs (state);
+CREATE INDEX pairs_label ON pairs (label);
+CREATE INDEX pairs_subject ON pairs (subject);
+
+CREATE TABLE keys (
+  key_id BLOB PRIMARY KEY,
+  number INTEGER NOT NULL UNIQUE,
+  kind TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('standing', 'suspended', 'retired', 'compromised', 'replaced')),
+  public BLOB NOT NULL,       -- COSE_Key
+  classes TEXT NOT NULL,      -- words with spaces between
+  actions TEXT NOT NULL,
+  targets BLOB,               -- array of text, canonical CBOR
+  schedule TEXT,
+  place BLOB,
+  expires_ns INTEGER,
+  label TEXT,
+  pairing BLOB,               -- a machine key: the pair that brought it
+  introduced INTEGER NOT NULL,
+  introduced_by BLOB,         -- the KeyId that signed it in
+  changed INTEGER NOT NULL,   -- the entry that set `state`
+  since INTEGER               -- compromised: from this entry on
+) STRICT, WITHOUT ROWID;
+CREATE INDEX keys_by ON keys (introduced_by) WHERE introduced_by IS NOT NULL;
+CREATE INDEX keys_kind ON keys (kind, state);
+
+CREATE TABLE invites (
+  invite BLOB PRIMARY KEY,
+  state TEXT NOT NULL CHECK (state IN ('open', 'consumed', 'revoked', 'expired', 'void')),
+  pair_type TEXT NOT NULL,
+  label TEXT,
+  for_key BLOB,
+  preapproved INTEGER NOT NULL,
+  created_ns INTEGER NOT NULL,
+  expires_ns INTEGER NOT NULL,
+  session BLOB,
+  created INTEGER NOT NULL,
+  ended INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX invites_state ON invites (state);
+
+CREATE TABLE streams (
+  no INTEGER PRIMARY KEY,
+  key_id BLOB NOT NULL,
+  stream BLOB NOT NULL,
+  UNIQUE (key_id, stream)
+) STRICT;
+
+CREATE TABLE signals (
+  stream INTEGER NOT NULL REFERENCES streams,
+  n INTEGER NOT NULL,
+  entry INTEGER NOT NULL,
+  mark INTEGER NOT NULL,      -- the first 8 bytes of SHA-256 of the signature, signed big endian
+  PRIMARY KEY (stream, n)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX signals_mark ON signals (mark);
+
+CREATE TABLE proposals (
+  entry INTEGER PRIMARY KEY,
+  state TEXT NOT NULL CHECK (state IN ('held', 'approved', 'denied', 'ended', 'void')),
+  signal_hash BLOB NOT NULL,
+  expires_ns INTEGER,
+  ended INTEGER
+) STRICT;
+CREATE INDEX proposals_state ON proposals (state);
+
+CREATE TABLE effects (
+  begun INTEGER PRIMARY KEY,
+  effect TEXT NOT NULL,
+  time_ns INTEGER NOT NULL,
+  signal_hash BLOB
+) STRICT;
+
+-- Not projected: what was signed, and where the openings lie.
+CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, root BLOB NOT NULL, time_ns INTEGER NOT NULL, note BLOB NOT NULL) STRICT;
+CREATE TABLE bodies (entry INTEGER PRIMARY KEY, slot INTEGER NOT NULL UNIQUE) STRICT;
+CREATE TABLE erasing (slot INTEGER PRIMARY KEY) STRICT;  -- erased in the ledger, its slot not yet destroyed for certain

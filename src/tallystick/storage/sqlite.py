@@ -1,0 +1,252 @@
+"""The house's store: the ledger, the state that follows from it, and the bodies, in one folder (docs/spec/state.md).
+
+    store = Store.open(home / "house.sqlite", create=True)
+    receipt, = store.append(Event.of(Kind.ORIGIN, now_ns, ...)).result()      # from any thread
+    receipt, = await store.record(Event.of(Kind.SEVERED, now_ns, ...))        # from an event loop
+
+The events of one call stand together or not at all. A future that has a receipt means: durable. Refused and Unproven mean: a rule
+of the projection forbade it, and nothing of the call was kept (but a fork of signals is kept as the event it is). Unavailable
+means: not recorded, or, after a disk error, unknown until the next start; the store then refuses everything that follows.
+"""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Final, Self
+
+import apsw
+
+from tallystick.errors import Misuse, Refused, TallyError, Unavailable
+from tallystick.ledger import entry
+from tallystick.ledger.event import Event, Kind
+from tallystick.ledger.receipt import Receipt
+from tallystick.storage import schema
+from tallystick.storage.bodies import MAX_OPENING_BYTES, TAG_BYTES, Bodies
+from tallystick.storage.book import LEVEL_SHIFT, TILE, Book, Request, connect, make_file, unavailable
+from tallystick.storage.readers import Readers
+from tallystick.storage.writer import MAX_GROUP_BYTES, MAX_GROUP_ENTRIES, Ticket, Writer
+from tallystick.tlog.tree import HASH_BYTES, leaf_hash
+
+TAIL_ENTRIES: Final = 1_000  # recomputed at each start, and everything since the last signed checkpoint up to TAIL_MAX
+TAIL_MAX: Final = 100_000
+
+Anchor = tuple[int, bytes]  # size and root of a checkpoint that was signed
+
+
+class Store(Readers):
+    """One open ledger. Every method may be called from any thread; readers are in storage/readers.py."""
+
+    def __init__(self, path: Path, book: Book, bodies: Bodies, lock: int, vfs: str | None) -> None:
+        super().__init__(path, vfs)
+        self.path = path
+        self._book = book
+        self._bodies = bodies
+        self._lock_file = lock
+        self._writer: Writer | None = None
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        create: bool = False,
+        shared: bool = False,
+        anchors: Sequence[Anchor] = (),
+        stopped: Callable[[TallyError], None] | None = None,
+        vfs: str | None = None,
+    ) -> Self:
+        """Open a ledger, or make an empty one.
+
+        Args: create: make it; it must not exist.  shared: other processes may have it open too, all of them shared.
+            anchors: checkpoints signed for this ledger that are known from elsewhere (the published one, the pairs').
+            stopped: called from the writing thread when a disk error ends the store.  vfs: an apsw VFS, for tests.
+        Raises: Refused when it exists (create) or is not the continuation of what was signed; Unavailable when it is not there,
+            in use, damaged or newer than this program.
+        """
+        path = Path(path)
+        lock = _hold(path, shared=shared)
+        try:
+            if create:
+                make_file(path)
+            elif not path.exists():
+                raise Unavailable(f"there is no ledger at {path}", "`tally init` makes one.")
+            db = connect(path, write=True, vfs=vfs)
+            try:
+                if create:
+                    schema.create(db)
+                elif schema.needs_rebuild(db):
+                    raise Unavailable("this ledger has an older schema", "Run `tally rebuild`.")
+            except apsw.Error as error:
+                raise unavailable(error) from error
+            store = cls(path, Book(db, Bodies(path.parent / "bodies")), Bodies(path.parent / "bodies"), lock, vfs)
+        except BaseException:
+            os.close(lock)
+            raise
+        try:
+            with store.moment():
+                store._check_tail(anchors)
+            store._sweep()
+        except BaseException:
+            store.close()
+            raise
+        store._writer = Writer(store._book, stopped)
+        return store
+
+    def close(self) -> None:
+        """Write what is queued and close. Idempotent."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+        super().close()
+        if self._lock_file >= 0:
+            self._book.db.close()
+            self._bodies.close()
+            if self._book.bodies is not None:
+                self._book.bodies.close()
+            os.close(self._lock_file)
+            self._lock_file = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def failure(self) -> Unavailable | None:
+        """Why nothing is recorded any more; None while all is well."""
+        return self._writer.failure if self._writer else Unavailable("the ledger is closed")
+
+    # Writing.
+
+    def append(self, *events: Event, openings: Sequence[bytes] = ()) -> Future[tuple[Receipt, ...]]:
+        """Record events together; the future has a receipt for each once they are durable.
+
+        Args: openings: none, or one for each event: what may be erased later (empty for an event without one).
+        Raises: Misuse, Unavailable when it was not even queued. The future raises Refused, Unproven, Malformed or Unavailable.
+        """
+        ticket = Ticket(_request(events, openings), None)
+        self._submit(ticket)
+        if ticket.future is None:
+            raise AssertionError("a ticket without a loop has a future")
+        return ticket.future
+
+    async def record(self, *events: Event, openings: Sequence[bytes] = ()) -> tuple[Receipt, ...]:
+        """`append` for an event loop: returns the receipts, raises what the future would. Being cancelled undoes nothing."""
+        ticket = Ticket(_request(events, openings), asyncio.get_running_loop())
+        self._submit(ticket)
+        if ticket.waiter is None:
+            raise AssertionError("a ticket with a loop has a waiter")
+        return await ticket.waiter
+
+    def _submit(self, ticket: Ticket) -> None:
+        if self._writer is None:
+            raise Unavailable("the ledger is closed")
+        self._writer.submit(ticket)
+
+    def settle_open_effects(self, now_ns: int, *, completed: Sequence[int] = ()) -> tuple[Receipt, ...]:
+        """At a start: what was begun and never ended becomes `unknown`, and is never repeated.
+
+        Args: completed: entries of effects that the caller found done or has completed; they become `done`.
+        """
+        done = set(completed)
+        receipts: list[Receipt] = []
+        events = [
+            Event.of(Kind.EFFECT_DONE if effect.begun in done else Kind.EFFECT_UNKNOWN, now_ns, entry=effect.begun, reason="restart")
+            for effect in self.open_effects()
+        ]
+        for at in range(0, len(events), MAX_GROUP_ENTRIES):
+            receipts += self.append(*events[at : at + MAX_GROUP_ENTRIES]).result()
+        return tuple(receipts)
+
+    def put_checkpoint(self, size: int, root: bytes, note: bytes, now_ns: int) -> None:
+        """Keep a checkpoint that this log has signed, before anybody sees it. One size has one root for ever.
+
+        Raises: Refused when it is not of this ledger or contradicts one that was signed, Unavailable.
+        """
+        if not 0 < size <= self.size() or self.root_at(size) != root:
+            raise Refused("this checkpoint is not of this ledger")
+        try:
+            db = connect(self.path, write=True, vfs=self._vfs)
+            try:
+                db.execute(
+                    "INSERT INTO checkpoints VALUES (?, ?, ?, ?) ON CONFLICT (size) DO UPDATE SET time_ns = ?3, note = ?4",
+                    (size, root, now_ns, note),
+                )
+            finally:
+                db.close()
+        except apsw.Error as error:
+            raise unavailable(error) from error
+
+    def opening(self, index: int) -> bytes | None:
+        """The opening of an entry; None when it has none or it was erased. Raises: Unavailable, Unproven when it was changed."""
+        slot, row = self.body_slot(index), self.entry(index)
+        if slot is None or row is None:
+            return None
+        return self._bodies.get(slot, leaf_hash(row.leaf)[:TAG_BYTES])
+
+    # Opening.
+
+    def _check_tail(self, anchors: Sequence[Anchor]) -> None:
+        """The tree is recomputed over the tail, and must continue everything that was signed. Raises: Refused, Unavailable."""
+        size, root = self.head()
+        signed = self.latest_checkpoint()
+        known = [*anchors, *([(signed.size, signed.root)] if signed else [])]
+        for at, expected in known:
+            if at > size:
+                raise Refused(f"this ledger has {size} entries, but {at} were signed", "It was rolled back. See `tally restore`.")
+            if self.root_at(at) != expected:
+                raise Refused(f"this ledger is not the one that was signed at {at} entries", "Its history was changed. See `tally verify`.")
+        start = max(min(signed.size if signed else 0, size - TAIL_ENTRIES), size - TAIL_MAX, 0) // TILE * TILE
+        for first in range(start, size, TILE):
+            self._check_tile(first, min(first + TILE, size))
+        if size and self.root_at(size) != root:
+            raise Unavailable("the ledger's tree and its entries differ", "Run `tally verify`.")
+        if self._one("SELECT 1 FROM entries WHERE idx >= ? LIMIT 1", (size,)) is not None:
+            raise Unavailable("the ledger has entries beyond its tree", "Run `tally verify`.")
+
+    def _check_tile(self, first: int, stop: int) -> None:
+        hashes = [
+            leaf_hash(leaf) for (leaf,) in self._all("SELECT leaf FROM entries WHERE idx >= ? AND idx < ? ORDER BY idx", (first, stop))
+        ]
+        tile = self._one("SELECT hashes FROM tiles WHERE id = ?", (0 << LEVEL_SHIFT | first // TILE,))
+        whole = stop - first == TILE
+        if len(hashes) != stop - first or whole != bool(tile) or (tile and tile[0] != b"".join(hashes)):
+            bad = next((at for at, found in enumerate(hashes) if tile and tile[0][at * HASH_BYTES : (at + 1) * HASH_BYTES] != found), 0)
+            raise Unavailable(f"the ledger's tree and its entries differ near entry {first + bad}", "Run `tally verify`.")
+
+    def _sweep(self) -> None:
+        try:
+            self._book.sweep()
+        except apsw.Error as error:
+            raise unavailable(error) from error
+
+
+def _request(events: Sequence[Event], openings: Sequence[bytes]) -> Request:
+    if not events or len(events) > MAX_GROUP_ENTRIES:
+        raise Misuse(f"1 to {MAX_GROUP_ENTRIES} events are recorded together")
+    if openings and (len(openings) != len(events) or max(map(len, openings)) > MAX_OPENING_BYTES):
+        raise Misuse(f"there is one opening for each event, of at most {MAX_OPENING_BYTES} bytes")
+    leaves = tuple(map(entry.encode, events))
+    if sum(map(len, leaves)) + sum(map(len, openings)) > MAX_GROUP_BYTES:
+        raise Misuse(f"events recorded together have at most {MAX_GROUP_BYTES} bytes")
+    return Request(tuple(events), leaves, tuple(openings))
+
+
+def _hold(path: Path, *, shared: bool) -> int:
+    """Hold the ledger: alone, or with others that share it. Raises: Unavailable."""
+    try:
+        lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BaseException:
+            os.close(lock)
+            raise
+    except BlockingIOError:
+        raise Unavailable("this ledger is open already", "Another process holds it; is a second house running?") from None
+    except OSError as error:
+        raise Unavailable(f"cannot open {path.parent}: {error.strerror}", "Check the owner and mode of the state directory.") from error
+    return lock

@@ -1,0 +1,187 @@
+"""Group commit: whatever was queued while the last group was being synced is the next group.
+
+There is no timer: a lone caller pays one sync, a thousand callers share one. The thread that writes is the only one; a group is at
+most 4,096 entries or 4 MiB; more than 65,536 waiting entries are refused. After the commit all callers of an event loop are woken
+by one `call_soon_threadsafe`.
+
+An error of the disk stops the writer for good: after a failed sync nobody knows what the disk holds (Rebello et al., "Can
+Applications Recover from fsync Failures?", USENIX ATC 2020), so it is not tried again. A full disk and a busy database only fail
+the group.
+"""
+
+import asyncio
+import errno
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Final
+
+import apsw
+
+from tallystick.errors import TallyError, Unavailable
+from tallystick.ledger.receipt import Receipt
+from tallystick.storage.book import Book, Request, unavailable
+
+MAX_GROUP_ENTRIES: Final = 4_096
+MAX_GROUP_BYTES: Final = 4 << 20
+MAX_QUEUED: Final = 65_536
+CHECKPOINT_PAGES: Final = 4_000  # of 4 KiB: when the write-ahead log is brought home
+
+Receipts = tuple[Receipt, ...]
+
+
+class Ticket:
+    """A request on its way: who waits for it, and how they are told."""
+
+    __slots__ = ("entries", "future", "loop", "request", "size", "waiter")
+
+    def __init__(self, request: Request, loop: asyncio.AbstractEventLoop | None) -> None:
+        self.request = request
+        self.entries = len(request.leaves)
+        self.size = sum(map(len, request.leaves)) + sum(map(len, request.openings))
+        self.loop = loop
+        self.future: Future[Receipts] | None = None if loop else Future()
+        self.waiter: asyncio.Future[Receipts] | None = loop.create_future() if loop else None
+
+
+class Writer:
+    """The thread that owns the writing connection."""
+
+    def __init__(self, book: Book, stopped: Callable[[TallyError], None] | None = None) -> None:
+        """`stopped` is called once, from the writing thread, when a disk error has ended the ledger."""
+        self._book = book
+        self._told = stopped
+        self._queue: deque[Ticket] = deque()
+        self._queued = 0
+        self._work = threading.Condition(threading.Lock())
+        self._closing = False
+        self._waiting = False
+        self._failure: Unavailable | None = None
+        self._wal_pages = 0
+        book.db.set_wal_hook(self._wal_grew)
+        self._thread = threading.Thread(target=self._run, name="tally-ledger", daemon=True)
+        self._thread.start()
+
+    @property
+    def failure(self) -> Unavailable | None:
+        """Why nothing is recorded any more, None while all is well."""
+        return self._failure
+
+    def submit(self, ticket: Ticket) -> None:
+        """Queue a request. Raises: Unavailable when the writer has stopped or too much is waiting."""
+        with self._work:
+            if self._failure is not None:
+                raise self._failure
+            if self._closing:
+                raise Unavailable("the ledger is closed")
+            if self._queued + ticket.entries > MAX_QUEUED and self._queued:
+                raise Unavailable(f"{self._queued} entries are waiting for the disk", "The disk is slow; try again.")
+            self._queue.append(ticket)
+            self._queued += ticket.entries
+            if self._waiting:
+                self._work.notify()
+
+    def close(self) -> None:
+        """Write what is queued, then end the thread. Idempotent."""
+        with self._work:
+            self._closing = True
+            self._work.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while group := self._next_group():
+            self._write(group)
+            if self._wal_pages >= CHECKPOINT_PAGES and self._failure is None:
+                self._bring_home()
+
+    def _next_group(self) -> list[Ticket]:
+        with self._work:
+            while not self._queue and not self._closing:
+                self._waiting = True
+                self._work.wait()
+            self._waiting = False
+            queue, entries, size = self._queue, 0, 0
+            group: list[Ticket] = []
+            while queue:
+                ticket = queue[0]
+                if group and (entries + ticket.entries > MAX_GROUP_ENTRIES or size + ticket.size > MAX_GROUP_BYTES):
+                    break
+                group.append(queue.popleft())
+                entries += ticket.entries
+                size += ticket.size
+            self._queued -= entries
+            return group
+
+    def _write(self, group: Sequence[Ticket]) -> None:
+        if self._failure is not None:
+            _tell(group, self._failure)
+            return
+        try:
+            self._book.write([ticket.request for ticket in group])
+        except (apsw.FullError, apsw.BusyError, apsw.LockedError) as error:
+            _tell(group, unavailable(error))
+        except apsw.Error as error:
+            self._stop(group, unavailable(error))
+        except Unavailable as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT):
+                _tell(group, error)
+            else:
+                self._stop(group, error)
+        except BaseException as error:
+            # Our own mistake: nobody may go on as if nothing had happened, and the callers must see it.
+            self._stop((), Unavailable("the ledger stopped: an internal error"))
+            _tell(group, error)
+        else:
+            _tell(group, None)
+
+    def _stop(self, group: Sequence[Ticket], failure: Unavailable) -> None:
+        with self._work:
+            self._failure = failure
+        _tell(group, failure)
+        if self._told is not None:
+            self._told(failure)
+
+    def _wal_grew(self, _db: apsw.Connection, _name: str, pages: int) -> int:
+        self._wal_pages = pages
+        return apsw.SQLITE_OK
+
+    def _bring_home(self) -> None:
+        """Copy the write-ahead log into the database, so that it can begin anew. Readers may make it wait for the next time."""
+        try:
+            self._book.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except (apsw.BusyError, apsw.LockedError, apsw.FullError):
+            pass
+        except apsw.Error as error:
+            self._stop((), unavailable(error))
+        self._wal_pages = 0
+
+
+def _tell(group: Sequence[Ticket], failure: BaseException | None) -> None:
+    """Wake every caller of the group: futures at once, and each event loop with one callback."""
+    loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Receipts], object]]] = {}
+    for ticket in group:
+        outcome: object = ticket.request.outcome
+        if failure is not None and not isinstance(outcome, TallyError):
+            outcome = failure
+        if ticket.loop is not None and ticket.waiter is not None:
+            loops.setdefault(ticket.loop, []).append((ticket.waiter, outcome))
+        elif ticket.future is not None and ticket.future.set_running_or_notify_cancel():
+            if isinstance(outcome, BaseException):
+                ticket.future.set_exception(outcome)
+            elif isinstance(outcome, tuple):
+                ticket.future.set_result(outcome)
+    for loop, waiters in loops.items():
+        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            loop.call_soon_threadsafe(_wake, waiters)
+
+
+def _wake(waiters: Sequence[tuple[asyncio.Future[Receipts], object]]) -> None:
+    for waiter, outcome in waiters:
+        if waiter.done():
+            continue
+        if isinstance(outcome, BaseException):
+            waiter.set_exception(outcome)
+        elif isinstance(outcome, tuple):
+            waiter.set_result(outcome)
