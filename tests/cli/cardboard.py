@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from tallystick.cli.shapes import SHAPES, Result, Shape
-from tallystick.errors import TallyError
+from tallystick.errors import Refused, TallyError
 
 NS: Final = 1_000_000_000
 HOSTILE: Final = "evil\x1b]0;owned\x07\u202e\r\n"
@@ -37,8 +37,9 @@ def hollow(shape: Shape) -> dict[str, Any]:
 class Cardboard:
     """Keeps `tallystick.cli.behind.Commands` by answering any name with the sample of its shape."""
 
-    def __init__(self, make: Callable[[Shape], dict[str, Any]] = sample, *, error: TallyError | None = None) -> None:
+    def __init__(self, make: Callable[[Shape], dict[str, Any]] = sample, *, error: TallyError | None = None, ask: bool = False) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.ask = ask
         self.make = make
         self.error = error
 
@@ -50,6 +51,10 @@ class Cardboard:
             if name == "log":
                 return self._entries()
             result = self.make(SHAPES[name.replace("_", " ")])
+            if self.ask and "confirm" in arguments and not arguments["confirm"](self.make(SHAPES["inbox"])["proposals"][0]):
+                raise Refused("the words were not the same", "deny it")
+            if self.ask and "passphrase" in arguments:
+                self.calls.append(("passphrase", {"given": arguments["passphrase"]("the key")}))
             if name == "serve":
                 arguments["ready"](result)
                 return None

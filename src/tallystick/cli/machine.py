@@ -70,13 +70,13 @@ def completion(call: Call, shell: str) -> None:
     """Print the script that completes commands and options in a shell."""
     from click.shell_completion import get_completion_class
 
-    from tallystick.cli.main import tally
+    from tallystick.cli.main import COMPLETE, tally
 
     kind = get_completion_class(shell)
     if kind is None:
         raise AssertionError(f"click knows no {shell}")
     # The template itself: `source()` would start the shell to ask its version.
-    maker = kind(tally, {}, "tally", "_TALLY_COMPLETE")
+    maker = kind(tally, {}, "tally", COMPLETE)
     script = maker.source_template % maker.source_vars()
     emit("completion", {"shell": shell, "script": script}, as_json=call.as_json, render=lambda shown, out: out.text(shown["script"]))
 

@@ -9,14 +9,20 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from tallystick import __version__
-from tallystick.cli.behind import Commands
 from tallystick.cli.errors import CRASH, INTERRUPTED, from_click, from_os, report
 from tallystick.errors import TallyError
+
+if TYPE_CHECKING:
+    from tallystick.cli.behind import Commands
+
+
+COMPLETE: Final = "_TALLY_COMPLETE"
+"""The variable by which a shell's completion script asks for words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +112,26 @@ def tally() -> None:
     """
 
 
-def run(args: Sequence[str], commands: Commands | None = None) -> int:
+def _invoke(args: Sequence[str], commands: "Commands | None") -> object:
+    """What click's own `main` does, without its exits: it would turn a reader that left into exit code 1."""
+    if instruction := os.environ.get(COMPLETE):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(tally, {}, "tally", COMPLETE, instruction)
+    with tally.make_context("tally", list(args), obj=commands) as context:
+        return tally.invoke(context)
+
+
+def run(args: Sequence[str], commands: "Commands | None" = None) -> int:
     """Run one command line and return its exit code; errors are reported on stderr in two lines.
 
     Args: commands: what does the work; by default `tallystick.node.commands`, imported when a command asks for it.
     """
     as_json = "--json" in args
     try:
-        outcome = tally.main(list(args), prog_name="tally", standalone_mode=False, obj=commands)
+        outcome = _invoke(args, commands)
+    except click.exceptions.Exit as done:
+        return done.exit_code
     except TallyError as error:
         return report(error, as_json=as_json)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -121,7 +139,7 @@ def run(args: Sequence[str], commands: Commands | None = None) -> int:
         return 2
     except click.ClickException as error:
         return report(from_click(error), as_json=as_json)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt, EOFError):
         click.echo("", err=True)
         return INTERRUPTED
     except BrokenPipeError:
