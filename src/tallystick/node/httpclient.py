@@ -1,0 +1,326 @@
+"""HTTP/1.1 inside the sealed stream, the client's side (docs/spec/http.md).
+
+One request after the other on one session. Bodies stream both ways, at the same time if the application answers early. The
+diode holds here: bytes that are not the answer to a question are Malformed, and the session is to be severed.
+
+    client = HttpClient(wire)                      # the session's reader calls client.feed(data), which may raise Malformed
+    response = await client.request("GET", "/v1/stat/a", [("host", HOST)])
+    body = await response.read(65_536)
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from types import TracebackType
+from typing import Final, Self
+
+import h11
+
+from tallystick.errors import Malformed, Misuse, TallyError, Unavailable
+from tallystick.node.httpframing import MAX_HEAD_BYTES, ResponseFraming, check_request
+from tallystick.node.httpwire import Wire
+
+HOST: Final = "house"  # there is one host at the other end; applications that care are told their own name
+PIECE_BYTES: Final = 65_536
+_HIGH_BYTES: Final = 262_144
+_LOW_BYTES: Final = 131_072
+_OURS: Final = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+
+Headers = Iterable[tuple[str, str]]
+Body = bytes | AsyncIterator[bytes] | None
+
+
+class Response:
+    """An answer whose head has come. Read it to its end, or close it: until then the session takes no other request."""
+
+    def __init__(self, client: "HttpClient", status: int, headers: tuple[tuple[str, str], ...]) -> None:
+        self.status = status
+        self.headers = headers
+        self._client = client
+
+    def header(self, name: str) -> str | None:
+        """The first header of that name (lower case), or None."""
+        return next((value for other, value in self.headers if other == name), None)
+
+    async def aiter_bytes(self) -> AsyncIterator[bytes]:
+        """The body, as it comes. Raises: Malformed (not an answer: sever), Unavailable (the session ended), Misuse."""
+        while (piece := await self._client.next_piece(self)) is not None:
+            yield piece
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body. Raises: Malformed when it is longer than `limit` bytes, and as `aiter_bytes`."""
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in self.aiter_bytes():
+            size += len(piece)
+            if size > limit:
+                await self.aclose()
+                raise Malformed(f"the answer is longer than {limit} bytes")
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def aclose(self) -> None:
+        """Give the rest up. An answer that has not come to its end takes its session with it."""
+        self._client.give_up(self)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.aclose()
+
+
+class HttpClient:
+    """One session's HTTP, seen from the client. No method but `feed` raises in the session's face."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=2 * MAX_HEAD_BYTES)
+        self._framing = ResponseFraming()
+        self._pieces: deque[bytes] = deque()
+        self._buffered = 0
+        self._reading = True
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._news = asyncio.Event()
+        self._head: h11.Response | None = None
+        self._response: Response | None = None
+        self._busy = False
+        self._complete = False
+        self._sender: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
+
+    # Called by the session below.
+
+    def feed(self, data: bytes) -> None:
+        """Plaintext arrived. Raises: Malformed when it is not (a part of) the answer that was asked for: sever the session."""
+        if self._error is not None:
+            return
+        try:
+            while data:
+                piece = self._framing.accept(data)
+                data = piece.rest
+                if piece.passed:
+                    self._read(piece.passed)
+        except h11.RemoteProtocolError as error:
+            raise self._broken(Malformed("the answer is not HTTP/1.1")) from error
+        except Malformed as error:
+            raise self._broken(error) from None
+        if self._buffered > _HIGH_BYTES and self._reading:
+            self._reading = False
+            self._wire.pause_reading()
+
+    def _read(self, data: bytes) -> None:
+        self._h11.receive_data(data)
+        while True:
+            event = self._h11.next_event()
+            if isinstance(event, h11.Data):
+                piece = bytes(event.data)
+                self._pieces.append(piece)
+                self._buffered += len(piece)
+            elif isinstance(event, h11.Response):
+                self._head = event
+            elif isinstance(event, h11.EndOfMessage):
+                self._complete = True
+            elif event is h11.NEED_DATA or event is h11.PAUSED:
+                break
+            else:
+                raise Malformed("the house sent something that is not an answer")
+        self._news.set()
+
+    def end_of_input(self) -> None:
+        """The house's end frame came."""
+        if self._error is None:
+            self._broken(Unavailable("the house closed the session", "connect again"))
+            self._wire.end(None)
+
+    def lost(self, error: TallyError | None = None) -> None:
+        """The stream below is gone."""
+        if self._error is None:
+            self._broken(error or Unavailable("the session was cut", "connect again"))
+
+    def pause_writing(self) -> None:
+        """The wire has enough: senders wait."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """The wire wants more."""
+        self._writable.set()
+
+    def _broken(self, error: TallyError) -> TallyError:
+        self._error = error
+        self._news.set()
+        self._writable.set()
+        if self._sender is not None:
+            self._sender.cancel()
+        return error
+
+    # Called by the user above.
+
+    @property
+    def usable(self) -> bool:
+        """Whether the session can take another request, now or after the answer under way."""
+        return self._error is None
+
+    async def request(self, method: str, target: str, headers: Headers = (), body: Body = None) -> Response:
+        """Ask, and return when the head of the answer has come.
+
+        `headers` are sent as given, plus `host: house` unless given, plus what frames the body: nothing else is added, so a
+        signal can commit to them. An iterator's body goes out chunked and is given up when the answer says 4xx or 5xx.
+
+        Raises: Misuse (an answer is still being read; headers, method or target that cannot be sent), Unavailable (the
+        session ended), Malformed (the house broke the protocol). What the iterator raises ends the session and comes through.
+        """
+        head = self._request_head(method, target, headers, body)
+        self._check_free()
+        self._start_cycle(method)
+        try:
+            self._send_first(head, body)
+            await self._until(lambda: self._head is not None)
+        except BaseException as error:
+            self._void(error)
+            raise
+        found = self._head
+        if found is None:
+            raise AssertionError("no head after all")
+        if found.status_code >= 400 and self._sender is not None and not isinstance(body, bytes):
+            self._sender.cancel()
+        self._response = Response(
+            self, found.status_code, tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in found.headers)
+        )
+        return self._response
+
+    def _check_free(self) -> None:
+        if self._busy:
+            raise Misuse("the answer before this request has not been read to its end", "read it, or use another session")
+        if self._error is not None:
+            raise self._told()
+
+    def _told(self) -> BaseException:
+        """The reason the session ended, as a fresh error: one exception object has one traceback."""
+        error = self._error
+        if isinstance(error, TallyError):
+            return type(error)(error.message, error.hint)
+        return Unavailable("the session ended", "connect again")
+
+    def _request_head(self, method: str, target: str, headers: Headers, body: Body) -> h11.Request:
+        try:
+            fields = [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in headers]
+            if any(name in _OURS for name, _ in fields):
+                raise Misuse(
+                    "what frames the body is said by the client itself", "leave content-length, transfer-encoding and connection out"
+                )
+            if not any(name == b"host" for name, _ in fields):
+                fields.append((b"host", HOST.encode()))
+            check_request(method.encode("ascii"), target.encode("ascii"), fields)
+            if isinstance(body, bytes):
+                fields.append((b"content-length", b"%d" % len(body)))
+            elif body is not None:
+                fields.append((b"transfer-encoding", b"chunked"))
+            if sum(len(name) + len(value) + 4 for name, value in fields) + len(method) + len(target) + 14 > MAX_HEAD_BYTES:
+                raise Misuse(f"the head of the request is longer than {MAX_HEAD_BYTES} bytes", "send less in headers")
+            return h11.Request(method=method, target=target, headers=fields)
+        except Malformed as error:
+            raise Misuse(error.message, error.hint) from error
+        except (h11.LocalProtocolError, UnicodeEncodeError) as error:
+            raise Misuse("the request cannot be sent", "method, target and headers are ASCII, headers NAME: VALUE") from error
+
+    def _start_cycle(self, method: str) -> None:
+        if self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE:
+            self._h11.start_next_cycle()
+        if self._h11.our_state is not h11.IDLE:
+            raise self._broken(Unavailable("the house closed the session after its last answer", "connect again"))
+        self._framing.expect(method)
+        self._busy, self._complete = True, False
+        self._head = self._response = self._sender = None
+
+    def _send_first(self, head: h11.Request, body: Body) -> None:
+        """Head and, when it is short, body leave together: one frame. Longer bodies are sent by a task of their own."""
+        first = self._h11.send(head) or b""
+        if isinstance(body, bytes) and len(body) <= PIECE_BYTES:
+            first += self._h11.send(h11.Data(data=body)) or b""
+            body = None
+        if body is None:
+            self._wire.send(first + (self._h11.send(h11.EndOfMessage()) or b""))
+            return
+        self._wire.send(first)
+        self._sender = asyncio.get_running_loop().create_task(self._send_body(_pieces_of(body) if isinstance(body, bytes) else body))
+        self._sender.add_done_callback(self._sent)
+
+    async def _send_body(self, body: AsyncIterator[bytes]) -> None:
+        async for piece in body:
+            for start in range(0, len(piece), PIECE_BYTES):
+                await self._writable.wait()
+                if self._error is not None:
+                    return
+                self._wire.send(self._h11.send(h11.Data(data=piece[start : start + PIECE_BYTES])) or b"")
+
+    def _sent(self, sender: asyncio.Task[None]) -> None:
+        """The body is out, or was given up because the answer says no: either way the message ends in its one form."""
+        error = None if sender.cancelled() else sender.exception()
+        if error is not None:
+            self._void(error)
+        elif self._error is None:
+            self._wire.send(self._h11.send(h11.EndOfMessage()) or b"")
+        self._news.set()
+
+    def _void(self, error: BaseException) -> None:
+        """A message cannot be finished: the session goes with it, and whoever waits is told."""
+        if self._error is None:
+            # A cancelled wait is the waiter's own affair; whoever comes later learns that the session is over.
+            self._error = error if isinstance(error, Exception) else Unavailable("a request was given up", "connect again")
+            self._wire.abort()
+        if self._sender is not None:
+            self._sender.cancel()
+        self._news.set()
+
+    async def _until(self, found: Callable[[], bool]) -> None:
+        while not found():
+            if self._error is not None:
+                raise self._told() if isinstance(self._error, TallyError) else self._error
+            self._news.clear()
+            await self._news.wait()
+
+    async def next_piece(self, response: Response) -> bytes | None:
+        """The next bytes of the body, None at its end. For `Response`."""
+        if self._response is not response:
+            return None
+        try:
+            await self._until(lambda: bool(self._pieces) or (self._complete and (self._sender is None or self._sender.done())))
+        except BaseException as error:
+            self._void(error)
+            raise
+        if not self._pieces:
+            self._response, self._busy = None, False
+            return None
+        piece = self._pieces.popleft()
+        self._taken(len(piece))
+        return piece
+
+    def _taken(self, size: int) -> None:
+        self._buffered -= size
+        if not self._reading and self._buffered < _LOW_BYTES:
+            self._reading = True
+            self._wire.resume_reading()
+
+    def give_up(self, response: Response) -> None:
+        """The rest of an answer is not wanted. For `Response`."""
+        if self._response is not response:
+            return
+        self._response = None
+        if self._complete and (self._sender is None or self._sender.done()):
+            self._busy = False
+            self._pieces.clear()
+            self._taken(self._buffered)
+        else:
+            self._void(Unavailable("an answer was given up before its end", "connect again"))
+
+    def close(self) -> None:
+        """End the session in order: nothing more will be asked."""
+        if self._error is None:
+            self._broken(Unavailable("the session was closed", "connect again"))
+            self._wire.end(None)
+
+
+async def _pieces_of(body: bytes) -> AsyncIterator[bytes]:
+    yield body

@@ -1,0 +1,273 @@
+"""The strict form of HTTP/1.1 inside the sealed stream, followed byte by byte (docs/spec/http.md, section 2).
+
+Two parsers that read the same bytes differently are how requests are smuggled. So before llhttp (house) or h11 (client)
+sees a byte, this module has found where each message begins and ends, by rules with one reading only; what it lets pass,
+the parsers behind it can only agree with. It holds a head back until the head is whole and checked.
+
+Pure: bytes in, bytes out. Raises only Malformed.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from tallystick.errors import Malformed
+
+MAX_HEAD_BYTES: Final = 16_384  # DESIGN section 6
+MAX_HEADERS: Final = 128  # docs/spec/signal.md, section 2
+METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+
+# RFC 3986 3.3 and 3.4: origin-form only (RFC 9112 3.2.1); "//" would read as an authority elsewhere.
+_TARGET: Final = re.compile(rb"/(?!/)(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?]|%[0-9A-Fa-f]{2})*")
+_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 5.6.2, token
+_LENGTH: Final = re.compile(rb"0|[1-9][0-9]{0,15}")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.1 ([2-5][0-9]{2}) [\t\x20-\x7e\x80-\xff]*")
+_CHUNK: Final = re.compile(rb"0|[1-9A-Fa-f][0-9A-Fa-f]{0,7}")
+_MAX_CHUNK_LINE: Final = 10  # eight digits and CR LF
+_PRINTABLE: Final = bytes(range(0x20, 0x7F)) + b"\t\r\n"
+_OBS_TEXT: Final = bytes(range(0x80, 0x100))  # RFC 9110 5.5; in answers only: a commitment needs text with one reading
+# Between two ends of one sealed stream there is no hop to speak to; each of these changes how the message is read.
+_REFUSED: Final = frozenset({b"expect", b"upgrade", b"te", b"trailer", b"http2-settings", b"proxy-connection", b"keep-alive"})
+# Fields that are lists by definition and may be given in several lines; any other name stands at most once in a request.
+_LISTS: Final = frozenset(
+    {
+        b"accept",
+        b"accept-charset",
+        b"accept-encoding",
+        b"accept-language",
+        b"cache-control",
+        b"cookie",
+        b"forwarded",
+        b"if-match",
+        b"if-none-match",
+        b"link",
+        b"pragma",
+        b"prefer",
+        b"vary",
+        b"via",
+        b"warning",
+        b"x-forwarded-for",
+    }
+)
+_CHUNKED: Final = -1
+
+_State = Literal["head", "length", "chunk", "chunk-data", "chunk-end", "last", "closed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes that may go on, bytes that belong to the next message, and whether this message has ended."""
+
+    passed: bytes
+    rest: bytes
+    ended: bool
+
+
+class Framing:
+    """One direction of one connection. After the first Malformed nothing passes any more."""
+
+    def __init__(self) -> None:
+        self._state: _State = "head"
+        self._kept = b""  # bytes of a head or of a chunk line that is not whole yet
+        self._left = 0
+
+    @property
+    def between(self) -> bool:
+        """Whether the last message is complete and no byte of the next has come."""
+        return self._state == "head" and not self._kept
+
+    def accept(self, data: bytes) -> Piece:
+        """Follow `data` up to the end of the message it belongs to. Raises: Malformed."""
+        try:
+            return self._accept(self._kept + data if self._kept else data)
+        except Malformed:
+            self._state, self._kept = "closed", b""
+            raise
+
+    def _accept(self, data: bytes) -> Piece:
+        self._kept = b""
+        position = 0
+        if self._state == "head":
+            position = self._head(data)
+            if position == 0:
+                self._kept = data
+                return Piece(b"", b"", False)
+        while self._state != "head":
+            if self._state in ("length", "chunk-data"):
+                if position == len(data):
+                    break
+                stop = min(len(data), position + self._left)
+                self._left -= stop - position
+                position = stop
+                if self._left == 0:
+                    self._state = "head" if self._state == "length" else "chunk-end"
+                continue
+            end = self._line(data, position)
+            if end < 0:
+                self._kept = data[position:]
+                return Piece(data[:position], b"", False)
+            position = end
+        if position == len(data):
+            return Piece(data, b"", self._state == "head")
+        return Piece(data[:position], data[position:], True)
+
+    def _head(self, data: bytes) -> int:
+        """Check a whole head and return its length; 0 when more bytes are needed."""
+        end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)
+        if end < 0:
+            if len(data) >= MAX_HEAD_BYTES:
+                raise Malformed(f"the head is longer than {MAX_HEAD_BYTES} bytes")
+            _complain(data.removesuffix(b"\r"))
+            return 0
+        head = data[:end]
+        _complain(head)
+        first, *fields = head.split(b"\r\n")
+        length = self._begin(first, fields)
+        if length == _CHUNKED:
+            self._state = "chunk"
+        elif length:
+            self._state, self._left = "length", length
+        return end + 4
+
+    def _begin(self, first: bytes, fields: list[bytes]) -> int:
+        """Check a head, line by line; returns the length of the body, or _CHUNKED."""
+        raise NotImplementedError
+
+    def _line(self, data: bytes, start: int) -> int:
+        """A line of the chunked coding: a size, the end of a chunk, the end of the body. Returns where it ends, -1 for more."""
+        if self._state == "closed":
+            raise Malformed("the connection was closed for an error")
+        end = data.find(b"\r\n", start, start + _MAX_CHUNK_LINE)
+        if end < 0 and len(data) - start < _MAX_CHUNK_LINE and b"\n" not in data[start:]:
+            return -1
+        line = data[start:end] if end >= 0 else b"?"
+        if self._state == "chunk" and _CHUNK.fullmatch(line):
+            self._left = int(line, 16)
+            self._state = "chunk-data" if self._left else "last"
+        elif self._state == "chunk-end" and not line:
+            self._state = "chunk"
+        elif self._state == "last" and not line:
+            self._state = "head"
+        else:
+            raise Malformed("the chunked body is not in its one form", "no extensions, no leading zeros, no trailers, CR LF")
+        return end + 2
+
+
+class RequestFraming(Framing):
+    """What a client may send."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.target = b""
+
+    def _begin(self, first: bytes, fields: list[bytes]) -> int:
+        method, _, rest = first.partition(b" ")
+        target, _, version = rest.partition(b" ")
+        if version != b"HTTP/1.1":
+            raise Malformed("the request line is not METHOD TARGET HTTP/1.1")
+        headers = _fields(fields)
+        check_request(method, target, headers)
+        self.target = target
+        return _body_length(headers) or 0
+
+
+class ResponseFraming(Framing):
+    """What a house may answer, and only when it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._method = ""
+
+    def expect(self, method: str) -> None:
+        """A request of this method was sent: one answer may come. Raises: Malformed when bytes came before it."""
+        if not self.between:
+            raise Malformed("the house spoke without being asked")
+        self._method = method
+
+    def _accept(self, data: bytes) -> Piece:
+        if data and self._state == "head" and not self._method:
+            raise Malformed("the house spoke without being asked")
+        piece = super()._accept(data)
+        if piece.ended:
+            self._method = ""
+        return piece
+
+    def _begin(self, first: bytes, fields: list[bytes]) -> int:
+        match = _STATUS_LINE.fullmatch(first)
+        if match is None:
+            raise Malformed("the answer does not begin with a final HTTP/1.1 status line")
+        headers = _fields(fields)
+        for name, _ in headers:
+            if name in (b"upgrade", b"trailer") or (name.startswith(b"tally-") and sum(name == other for other, _ in headers) > 1):
+                raise Malformed("the answer has a header this protocol does not know")
+        length = _body_length(headers)
+        if self._method == "HEAD" or match[1] in (b"204", b"304"):
+            return 0
+        if length is None:
+            raise Malformed("the answer has no length", "bodies that end with the connection are refused")
+        return length
+
+
+def check_request(method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    """What makes a request one of this protocol, whoever writes it. Names are in lower case. Raises: Malformed."""
+    if method not in METHODS:
+        raise Malformed("the request method is not one of this protocol", "use GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS")
+    if not _TARGET.fullmatch(target):
+        raise Malformed("the request target is not an absolute path in RFC 3986 characters", "percent-encode everything else")
+    seen: set[bytes] = set()
+    for name, value in headers:
+        if name in seen and name not in _LISTS:
+            raise Malformed("a header stands twice that may stand once", "join list values with commas")
+        seen.add(name)
+        if not value.isascii():
+            raise Malformed("a header value is not ASCII", "encode it (RFC 8187)")
+        if name in _REFUSED:
+            raise Malformed("the request has a header that is for one hop only", f"leave {name.decode()} out")
+        if name == b"connection" and value not in (b"close", b"keep-alive"):
+            raise Malformed("the Connection header says more than close or keep-alive")
+        if name == b"host" and not value:
+            raise Malformed("the Host header is empty")
+        if b"_" in name and name.replace(b"_", b"-").startswith(b"tally-"):
+            raise Malformed("a header looks like a Tally- header", "write it with hyphens")
+    if b"host" not in seen:
+        raise Malformed("the request has no Host header")
+
+
+def _fields(lines: list[bytes]) -> list[tuple[bytes, bytes]]:
+    """Names in lower case and values without surrounding space. A folded line has no name, so it is refused with the rest."""
+    if len(lines) > MAX_HEADERS:
+        raise Malformed(f"there are more than {MAX_HEADERS} headers")
+    found = []
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        if not colon or not _NAME.fullmatch(name):
+            raise Malformed("a header line is not NAME: VALUE", "no folded lines, no space before the colon")
+        found.append((name.lower(), value.strip(b" \t")))
+    return found
+
+
+def _body_length(headers: list[tuple[bytes, bytes]]) -> int | None:
+    """The length of the body, _CHUNKED, or None when nothing is said."""
+    lengths = [value for name, value in headers if name == b"content-length"]
+    codings = [value for name, value in headers if name == b"transfer-encoding"]
+    if len(lengths) + len(codings) > 1:
+        raise Malformed("the length of the body is said twice")
+    if codings:
+        if codings[0] != b"chunked":
+            raise Malformed("the transfer coding is not chunked")
+        return _CHUNKED
+    if lengths:
+        if not _LENGTH.fullmatch(lengths[0]):
+            raise Malformed("the Content-Length is not a plain decimal number")
+        return int(lengths[0])
+    return None
+
+
+def _complain(head: bytes) -> None:
+    """Refuse early what can never become a head: control characters, bare CR or LF, an empty first line. Raises: Malformed."""
+    if head.translate(None, _PRINTABLE + _OBS_TEXT):
+        raise Malformed("the head contains control characters")
+    pairs = head.count(b"\r\n")
+    if head.count(b"\n") != pairs or head.count(b"\r") != pairs or head.startswith(b"\r"):
+        raise Malformed("the head contains a bare CR or LF, or an empty line")
