@@ -171,7 +171,7 @@ def test_each_error_has_its_exit_code_and_two_lines(
         (["get", "/x", "--range", "-5"], "is not a range of bytes"),
         (["mv", "one:/x", "two:/y"], "a move stays within one house"),
         (["invite", "--type", "ROOT"], "invalid value for '--type'"),
-        (["invite", "--ttl", "5"], "invite_ttl_s is '5'"),
+        (["invite", "--ttl", "601"], "invite_ttl_s is '601'"),
         (["downgrade", "laptop"], "missing argument 'TYPE'"),
         (["serve", "--port", "x"], "port is 'x'"),
         (["serve", "--port", "70000"], "port is '70000'"),

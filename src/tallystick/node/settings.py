@@ -116,8 +116,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         name="invite_ttl_s",
         kind=Kind.NUMBER,
         default="600",
-        least=10,
-        most=86_400,
+        least=1,
+        most=600,
         doc="Seconds an invite lives.",
     ),
     Setting(
