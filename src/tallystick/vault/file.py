@@ -65,6 +65,8 @@ class FileVault(Guarded):
         """
         path, disk = Path(os.path.abspath(path)), disk or Disk()
         exists(path)  # a path that cannot be is Misuse before anything is locked
+        if not path.name:
+            raise Misuse(f"{path} cannot be a vault", "Name a directory that does not exist yet.")
         new = path.with_name(f".{path.name}.new")
         with locked(path.parent):
             if exists(path):

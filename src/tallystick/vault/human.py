@@ -5,14 +5,15 @@
 Fields 1 to 5 are the header; it is the associated data of the sealed seed.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Self
 
 from tallystick.canonical import Encodable, Value, encode
 from tallystick.errors import Malformed, Misuse
 from tallystick.keys.identity import KeyKind, PublicKey, parse_cose_key
-from tallystick.keys.signer import HumanKey, KeyClass
+from tallystick.keys.signer import Guarded, HumanKey, KeyClass
 from tallystick.primitives import ed25519_public
+from tallystick.vault.container import damaged
 from tallystick.vault.sealing import SEED_BYTES, Entropy, Kdf, seal, unseal
 from tallystick.vault.signers import OneSignature
 
@@ -22,13 +23,13 @@ MAX_LABEL_CHARACTERS: Final = 64
 _CLASSES: Final = (KeyClass.FILE, KeyClass.FILE_SCRIPTED)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HumanFile:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class HumanFile(Guarded):
     """A human key as it lies in its file."""
 
     key: HumanKey
     kdf: Kdf | None
-    seed: bytes = field(repr=False)  # sealed, 48 bytes; bare, 32, behind presence
+    seed: bytes  # sealed, 48 bytes; bare, 32, behind presence
 
     @classmethod
     def new(cls, label: str, passphrase: str | None, *, scripted: bool, kdf: Kdf | None, entropy: Entropy) -> Self:
@@ -62,14 +63,14 @@ class HumanFile:
         return {**_header(self.key, self.kdf), 6: self.seed}
 
     def open(self, passphrase: str) -> OneSignature:
-        """Raises: Unproven for a wrong passphrase, Misuse when the key is locked by presence."""
+        """Raises: Unproven for a wrong passphrase, Misuse when the key is locked by presence, Unavailable when damaged."""
         if self.kdf is None:
             raise Misuse("this human key has no passphrase", "It asks for your presence at a terminal instead.")
         seed = unseal(self.seed, passphrase, self.kdf, encode(_header(self.key, self.kdf)))
         return self._opened(seed)
 
     def open_present(self) -> OneSignature:
-        """The key behind presence, after somebody confirmed. Raises: Misuse when it has a passphrase."""
+        """The key behind presence, after somebody confirmed. Raises: Misuse when it has a passphrase, Unavailable when damaged."""
         if self.kdf is not None:
             raise Misuse("this human key has a passphrase", "Give the passphrase; presence does not open it.")
         return self._opened(bytearray(self.seed))
@@ -78,7 +79,7 @@ class HumanFile:
         signer = OneSignature(seed, self.key.key_class)
         if signer.public != self.key.public:
             signer.wipe()
-            raise Malformed("human key: its seed belongs to another key")
+            raise damaged(self.key.key_id.hex())
         return signer
 
 

@@ -35,8 +35,8 @@ class Disk:
     """The system calls that change a vault, one method each: the place where tests make the power fail."""
 
     def open(self, path: Path, flags: int) -> int:
-        """open(2), never through a symbolic link."""
-        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
+        """open(2), never through a symbolic link, never waiting for the other end of a pipe."""
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, FILE_MODE)
 
     def write(self, fd: int, data: bytes) -> int:
         """write(2)."""
@@ -145,9 +145,13 @@ class PrivateDirectory:
             return None
         except OSError as error:
             _raise(error, path)
-        with foreign_errors(path), os.fdopen(fd, "rb", buffering=0) as file:
-            check_private(path, os.fstat(fd), directory=False)
-            data = file.readall()
+        try:
+            with foreign_errors(path):
+                check_private(path, os.fstat(fd), directory=False)
+                with os.fdopen(fd, "rb", closefd=False) as file:
+                    data = file.read(MAX_FILE_BYTES + 1)
+        finally:
+            os.close(fd)
         if len(data) > MAX_FILE_BYTES:
             raise Unavailable(f"{path} is longer than {MAX_FILE_BYTES} bytes", "This is no vault file; restore it from a backup.")
         return data
@@ -155,34 +159,29 @@ class PrivateDirectory:
     def write(self, name: str, data: bytes) -> None:
         """Put a file in place, durably; the content it replaces is overwritten. Raises: Refused, Unavailable."""
         path, new = self.path / name, self.path / f"{_NEW}{name}"
-        with locked(self.path), foreign_errors(path):
+        with locked(self.path), foreign_errors(path), self._held(path) as old:
             self._scrub(new)  # of a writer that failed or died
-            old = self._open_old(path)
             try:
-                try:
-                    self._fill(new, data)
-                    self._disk.rename(new, path)
-                except OSError:
-                    self._scrub(new)
-                    raise
-                self.sync()
-                if old is not None:
-                    self._overwrite(old)
-            finally:
-                if old is not None:
-                    os.close(old)
+                self._fill(new, data)
+                self._disk.rename(new, path)
+            except OSError:
+                self._scrub(new)
+                raise
+            self.sync()
+            if old is not None:
+                self._overwrite(old)
 
     def delete(self, name: str) -> bool:
         """Destroy a file; False when there was none. Raises: Refused, Unavailable."""
         path, gone = self.path / name, self.path / f"{_GONE}{name}"
-        with locked(self.path), foreign_errors(path):
-            self._scrub(gone)
-            try:
-                self._disk.rename(path, gone)
-            except FileNotFoundError:
+        with locked(self.path), foreign_errors(path), self._held(path) as old:
+            if old is None:
                 return False
-            self.sync()  # before the first zero is written: a file that comes back comes back whole
             self._scrub(gone)
+            self._disk.rename(path, gone)
+            self.sync()  # before the first zero is written: a file that comes back comes back whole
+            self._overwrite(old)
+            self._disk.unlink(gone)
             self.sync()
         return True
 
@@ -204,11 +203,19 @@ class PrivateDirectory:
             finally:
                 os.close(fd)
 
-    def _open_old(self, path: Path) -> int | None:
+    @contextmanager
+    def _held(self, path: Path) -> Iterator[int | None]:
+        """The file that is about to lose its name, open for overwriting; None when there is none."""
         try:
-            return self._disk.open(path, os.O_WRONLY)
+            fd = self._disk.open(path, os.O_WRONLY)
         except FileNotFoundError:
-            return None
+            yield None
+            return
+        try:
+            check_private(path, os.fstat(fd), directory=False)
+            yield fd
+        finally:
+            os.close(fd)
 
     def _fill(self, path: Path, data: bytes) -> None:
         fd = self._disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
@@ -231,13 +238,16 @@ class PrivateDirectory:
 
     def _scrub(self, path: Path) -> None:
         """Overwrite and unlink, if it is there."""
-        fd = self._open_old(path)
-        if fd is None:
-            return
         try:
-            self._overwrite(fd)
-        finally:
-            os.close(fd)
+            plain = stat.S_ISREG(os.lstat(path).st_mode)
+        except FileNotFoundError:
+            return
+        if plain:
+            fd = self._disk.open(path, os.O_WRONLY)
+            try:
+                self._overwrite(fd)
+            finally:
+                os.close(fd)
         self._disk.unlink(path)
 
 
