@@ -1,0 +1,109 @@
+"""Making the state again from the entries: the proof that it is nothing but a projection (`tally rebuild`).
+
+The new database is written beside the old one from the old one's leaves, in order, through the same rules. Signed checkpoints and
+the places of bodies are taken over, because no entry holds them.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import apsw
+
+from tallystick.errors import Misuse, TallyError, Unavailable
+from tallystick.ledger import entry
+from tallystick.storage import schema
+from tallystick.storage.book import Book, Request, connect, make_file, unavailable
+
+BATCH = 4_096  # entries in a transaction
+
+
+def rebuild(source: Path, target: Path, progress: Callable[[int, int], None] | None = None) -> int:
+    """Write `target` from the entries of `source`; how many there were. The source is only read; nobody may write to it meanwhile.
+
+    Args: progress: called with (entries done, entries in all).
+    Raises: Refused when the target exists; Unavailable when an entry cannot be read or the rules of today forbid what it records,
+        with its index.
+    """
+    make_file(target)
+    try:
+        old, new = connect(source, write=False), connect(target, write=True)
+        try:
+            schema.create(new)
+            new.pragma("synchronous", "off")  # nobody relies on it yet; the caller's last act makes it durable
+            _replay(old, new, progress)
+            for table in schema.KEPT:
+                if old.table_exists(None, table):
+                    rows = list(old.execute(f"SELECT * FROM {table}"))
+                    if rows:
+                        new.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
+            new.pragma("synchronous", "full")
+            new.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            row = new.execute("SELECT coalesce(max(idx) + 1, 0) FROM entries").fetchone()
+            return int(row[0]) if row else 0
+        finally:
+            old.close()
+            new.close()
+    except apsw.Error as error:
+        raise unavailable(error) from error
+
+
+def _replay(old: apsw.Connection, new: apsw.Connection, progress: Callable[[int, int], None] | None) -> None:
+    total = old.execute("SELECT count(*) FROM entries").get
+    book = Book(new)
+    done = 0
+    while rows := list(old.execute("SELECT idx, leaf FROM entries WHERE idx >= ? ORDER BY idx LIMIT ?", (done, BATCH))):
+        requests: list[Request] = []
+        for at, (index, leaf) in enumerate(rows):
+            if index != done + at:
+                raise Unavailable(f"entry {done + at} is missing", "Run `tally verify`.")
+            try:
+                requests.append(Request((entry.decode(leaf),), (leaf,)))
+            except TallyError as error:
+                raise Unavailable(f"entry {index} cannot be read: {error}", "Run `tally verify`.") from error
+        book.write(requests)
+        for at, request in enumerate(requests):
+            if isinstance(request.outcome, TallyError):
+                raise Unavailable(f"entry {done + at} breaks a rule: {request.outcome}", "Run `tally verify`.")
+        done += len(rows)
+        if progress is not None:
+            progress(done, total)
+
+
+def differences(one: Path, other: Path, *, limit: int = 20) -> tuple[str, ...]:
+    """Where two databases hold other rows, table by table; empty when they are the same, row for row.
+
+    Raises: Misuse when they have different schemas, Unavailable.
+    """
+    found: list[str] = []
+    try:
+        db, compared = connect(one, write=False), connect(other, write=False)
+        try:
+            if schema.version_of(db) != schema.version_of(compared):
+                raise Misuse("the two databases have different schemas")
+            for table in (*schema.PROJECTED, *schema.KEPT):
+                columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+                order = ", ".join(str(place + 1) for place in range(len(columns)))
+                left = db.execute(f"SELECT * FROM {table} ORDER BY {order}")
+                right = compared.execute(f"SELECT * FROM {table} ORDER BY {order}")
+                while len(found) < limit:
+                    a, b = left.fetchone(), right.fetchone()
+                    if a != b:
+                        found.append(f"{table}: {_shown(columns, a)} | {_shown(columns, b)}")
+                    if a is None or b is None:
+                        break
+        finally:
+            db.close()
+            compared.close()
+    except apsw.Error as error:
+        raise unavailable(error) from error
+    return tuple(found)
+
+
+def _shown(columns: list[str], row: tuple[object, ...] | None) -> str:
+    if row is None:
+        return "no row"
+    return " ".join(
+        f"{name}={value.hex()[:16] if isinstance(value, bytes) else value}"
+        for name, value in zip(columns, row, strict=True)
+        if value is not None
+    )
