@@ -204,7 +204,7 @@ def parse(setting: Setting, text: str) -> Value:
             wrong = "letters, digits, dots, dashes and underscores, at most 63"
         case Kind.PATH:
             if "\0" not in text:
-                return Path(text).expanduser()
+                return Path(os.path.expanduser(text))  # unlike Path.expanduser, an unknown ~name stays as it is
             wrong = "a path"
         case Kind.TEXT:
             if len(text) <= 255 and text.isprintable():
@@ -227,7 +227,7 @@ def default_home(env: Mapping[str, str]) -> Path:
 def resolve_home(flag: str | Path | None, env: Mapping[str, str]) -> tuple[Path, Origin]:
     """The home and where it came from: flag, else TALLY_HOME, else the default of the platform."""
     if flag:
-        return Path(flag).expanduser().absolute(), Origin(source=Source.FLAG, detail="--home")
+        return Path(os.path.expanduser(flag)).absolute(), Origin(source=Source.FLAG, detail="--home")
     if chosen := env.get("TALLY_HOME", ""):
         if not chosen.startswith("/"):
             raise Misuse(f"TALLY_HOME is {chosen[:80]!r}", "TALLY_HOME is an absolute path")
