@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 
 from tallystick.errors import TallyError
 from tallystick.keys.signer import Vault
-from tallystick.passage.effect import Close, Destroy, Forget, Keep, Later, Narrow, Open, Passage, Perform, Record
-from tallystick.storage import Store
+from tallystick.passage.effect import Close, Destroy, Forget, Keep, Later, Listen, Narrow, Open, Passage, Perform, Record, Unlisten
+from tallystick.storage.sqlite import Store
 
 _T = TypeVar("_T")
 
@@ -30,6 +30,12 @@ class Doors(Protocol):
     async def narrow_pair(self, pair: bytes) -> None:
         """From now on the pair's sessions have its narrower type."""
 
+    async def open_invite(self, invite: bytes) -> None:
+        """From now on knocks with this invite are heard."""
+
+    async def close_invite(self, invite: bytes) -> None:
+        """From now on this invite meets silence."""
+
 
 class NoDoors:
     """A machine that is nobody's house, or is not running as one: nothing in memory changes."""
@@ -41,6 +47,12 @@ class NoDoors:
         """Nothing."""
 
     async def narrow_pair(self, pair: bytes) -> None:
+        """Nothing."""
+
+    async def open_invite(self, invite: bytes) -> None:
+        """Nothing."""
+
+    async def close_invite(self, invite: bytes) -> None:
         """Nothing."""
 
 
@@ -92,4 +104,8 @@ class Effects:
                 return await self._doors.close_pair(pair, tell=tell)
             case Narrow(pair=pair):
                 return await self._doors.narrow_pair(pair)
+            case Listen(invite=invite):
+                return await self._doors.open_invite(invite)
+            case Unlisten(invite=invite):
+                return await self._doors.close_invite(invite)
         raise AssertionError(f"no effect is called {type(effect).__name__}")

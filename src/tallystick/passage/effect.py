@@ -108,15 +108,43 @@ class Narrow:
         _receipt(self.receipt)
 
 
-Effect = Record | Later | Keep | Destroy | Forget | Perform | Open | Close | Narrow
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """From now on knocks with this invite are heard."""
+
+    invite: bytes
+    receipt: Receipt
+
+    def __post_init__(self) -> None:
+        _receipt(self.receipt)
+
+
+@dataclass(frozen=True, slots=True)
+class Unlisten:
+    """From now on this invite meets silence."""
+
+    invite: bytes
+    receipt: Receipt
+
+    def __post_init__(self) -> None:
+        _receipt(self.receipt)
+
+
+Effect = Record | Later | Keep | Destroy | Forget | Perform | Open | Close | Narrow | Listen | Unlisten
 
 _T = TypeVar("_T")
 Passage = Generator[Effect, Any, _T]
 """Yields effects, is sent their answers, returns a value. Errors of an effect are thrown into it."""
 
 SECRET_PREFIX: Final = "pair/"
+INVITE_PREFIX: Final = "invite/"
 
 
 def secret_name(pair: bytes) -> str:
     """The name under which the vault keeps the secret of a pair."""
     return SECRET_PREFIX + pair.hex()
+
+
+def invite_name(invite: bytes) -> str:
+    """The name under which the vault keeps the secret of an invite."""
+    return INVITE_PREFIX + invite.hex()

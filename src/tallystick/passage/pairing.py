@@ -122,8 +122,9 @@ def approved(
         by=by,
         **_signed(signed),
     )
-    receipts = yield Record((event, *keys))
-    receipt: Receipt = receipts[0]
+    # The keys first: at genesis the human key that signed is one of them.
+    receipts = yield Record((*keys, event))
+    receipt: Receipt = receipts[-1]
     yield Open(pair, receipt)
     return receipt
 

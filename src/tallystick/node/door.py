@@ -1,0 +1,260 @@
+"""The door: every command over a pair comes in here, as HTTP inside the sealed stream (docs/spec/door.md).
+
+One ASGI application for all sessions. It reads the signal, drives the passage, and only inside the passage's `Perform` runs a handler.
+A handler gets the command as it was signed and returns an answer; it never sees what came on the wire beside the body.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from tallystick.errors import Malformed, Misuse, Refused, TallyError, Unavailable, Unproven
+from tallystick.gate.stream import StreamBook
+from tallystick.node.effects import Effects
+from tallystick.node.http import Message, Receive, Scope, Send
+from tallystick.node.local import error_body
+from tallystick.passage import signal as passage
+from tallystick.passage.effect import Perform
+from tallystick.passage.signal import Asker, Command, Done, RefusedCommand
+from tallystick.primitives import sha256
+
+MAX_BODY_BYTES: Final = 65_536  # of a request that is not an upload
+_STATUS: Final[dict[type[TallyError], int]] = {Malformed: 400, Unproven: 401, Refused: 403, Misuse: 409, Unavailable: 503}
+
+
+@dataclass(slots=True, kw_only=True)
+class Answer:
+    """What a handler has to say. `body`: bytes, or chunks of which `length` is the sum. `digest`: SHA-256, for the ledger."""
+
+    status: int = 200
+    body: bytes | AsyncIterator[bytes] = b""
+    length: int | None = None
+    digest: bytes | None = None
+    kind: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def json_answer(value: Any, status: int = 200) -> Answer:
+    """An answer of JSON."""
+    return Answer(status=status, body=msgspec.json.encode(value))
+
+
+class Session(Protocol):
+    """What the door needs of a confirmed session of a pair."""
+
+    book: StreamBook
+
+    @property
+    def asker(self) -> Asker:
+        """Whose session it is, with the pair's type as it is now."""
+
+    def cut(self, reason: str) -> None:
+        """End it: the other side broke the protocol."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A command on its way to its handler. `entry`: of the begun effect, else of the signal."""
+
+    session: Session
+    command: Command
+    query: dict[str, str]
+    rest: str
+    entry: int
+    body: bytes = b""
+    chunks: AsyncIterator[bytes] | None = field(default=None, repr=False)
+
+    def json(self, kind: Any) -> Any:
+        """The body as JSON of this type. Raises: Malformed."""
+        try:
+            return msgspec.json.decode(self.body, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Malformed(f"the body is not what {self.command.verb} takes: {error}") from None
+
+
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One row of the table. `effect`: the word for what it changes outside the ledger. `upload`: the body is not signed yet."""
+
+    method: str
+    path: re.Pattern[str]
+    verb: str
+    handler: Handler
+    effect: str | None = None
+    upload: bool = False
+
+
+def route(method: str, path: str, verb: str, handler: Handler, *, effect: str | None = None, upload: bool = False) -> Route:
+    """A row; `path` ends in `/*` where the rest belongs to the handler."""
+    pattern = re.compile(re.escape(path[:-1]) + "(.*)" if path.endswith("/*") else re.escape(path) + "()", re.DOTALL)
+    return Route(method=method, path=pattern, verb=verb, handler=handler, effect=effect, upload=upload)
+
+
+class Door:
+    """The ASGI application."""
+
+    def __init__(self, effects: Effects, routes: tuple[Route, ...], clock: Callable[[], int]) -> None:
+        """`clock`: pair time, UTC nanoseconds."""
+        self._effects = effects
+        self._routes = routes
+        self._clock = clock
+        self.allowed = 0
+        self.refused = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request of one session."""
+        session: Session = scope["tally"]
+        asker = session.asker
+        try:
+            command, session.book = passage.read_command(
+                asker,
+                session.book,
+                method=scope["method"].encode("latin-1"),
+                target=scope["tally.target"].encode("latin-1"),
+                headers=scope["headers"],
+                now_ns=self._clock(),
+            )
+        except TallyError as error:
+            await self._cut(session, asker, error, send)
+            return
+        found = self._find(command)
+        try:
+            body, chunks = await _body(command, found[0] if found else None, receive)
+            await self._pass(session, asker, command, found, body, chunks, send)
+        except RefusedCommand as error:
+            self.refused += 1
+            status = 404 if found is None else 403
+            await _say(send, _error_answer(Refused("not allowed", error.hint), status), error.receipt.index)
+        except Malformed as error:
+            await self._cut(session, asker, error, send)
+        except TallyError as error:
+            await _say(send, _error_answer(error), None)
+
+    def _find(self, command: Command) -> tuple[Route, str, dict[str, str]] | None:
+        path, _, query = command.target.path.partition("?")
+        for row in self._routes:
+            if row.method == command.target.method and (match := row.path.fullmatch(path)) is not None:
+                return row, match[1], dict(parse_qsl(query, keep_blank_values=True, max_num_fields=32))
+        return None
+
+    async def _pass(
+        self,
+        session: Session,
+        asker: Asker,
+        command: Command,
+        found: tuple[Route, str, dict[str, str]] | None,
+        body: bytes,
+        chunks: AsyncIterator[bytes] | None,
+        send: Send,
+    ) -> None:
+        row, rest, query = found if found is not None else (None, "", {})
+        answer: Answer | None = None
+
+        async def perform(effect: Perform) -> Done:
+            nonlocal answer
+            if row is None:
+                raise AssertionError("a command without a route was allowed")
+            entry = effect.receipt.index if effect.begun is None else effect.begun.index
+            call = Call(session=session, command=command, query=query, rest=rest, entry=entry, body=body, chunks=chunks)
+            failure: TallyError | None = None
+            try:
+                answer = await row.handler(call)
+            except TallyError as error:
+                failure, answer = error, _error_answer(error)
+            if row.effect is not None:
+                # The answer waits until what happened is recorded.
+                return Done(now_ns=self._clock(), status=answer.status, length=answer.length, digest=answer.digest, error=failure)
+            sent = await _say(send, answer, effect.receipt.index)
+            return Done(now_ns=self._clock(), status=answer.status, length=sent, digest=answer.digest, error=failure)
+
+        walk = passage.command(
+            asker, command, verb=None if row is None else row.verb, effect=None if row is None else row.effect, now_ns=self._clock()
+        )
+        passed = await self._effects.run(walk, perform)
+        self.allowed += 1
+        if row is not None and row.effect is not None and answer is not None:
+            await _say(send, answer, passed.receipt.index)
+
+    async def _cut(self, session: Session, asker: Asker, error: TallyError, send: Send) -> None:
+        """The request carries no command of this pair: recorded, told once, and the session is over."""
+        self.refused += 1
+        try:
+            await self._effects.run(passage.unreadable(asker, error, now_ns=self._clock()))
+        finally:
+            await _say(send, _error_answer(error), None, close=True)
+            session.cut(passage.word_of(error))
+
+
+async def _body(command: Command, row: Route | None, receive: Receive) -> tuple[bytes, AsyncIterator[bytes] | None]:
+    """The request's body: the bytes that were signed, or for an upload the chunks as they come.
+
+    Raises: Malformed: it is not the body that was signed, or too long.
+    """
+    chunks = _chunks(receive)
+    if row is not None and row.upload and command.body is None:
+        return b"", chunks
+    collected = bytearray()
+    async for chunk in chunks:
+        collected += chunk
+        if len(collected) > MAX_BODY_BYTES:
+            raise Malformed(f"the body is longer than {MAX_BODY_BYTES} bytes")
+    body = bytes(collected)
+    if command.body is None:
+        if body:
+            raise Malformed("the signal says that there is no body, and there is one")
+    elif command.body.length != len(body) or command.body.sha256 != sha256(body):
+        raise Malformed("the body is not the one that was signed")
+    return body, None
+
+
+async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Unavailable("the stream ended in the middle of a body", "what arrived of an upload is kept: continue it")
+        if message.get("body"):
+            yield message["body"]
+        if not message.get("more_body", False):
+            return
+
+
+def _error_answer(error: TallyError, status: int | None = None) -> Answer:
+    code = status or next((code for cls, code in _STATUS.items() if isinstance(error, cls)), 500)
+    return json_answer({"error": error_body(error)}, code)
+
+
+async def _say(send: Send, answer: Answer, entry: int | None, *, close: bool = False) -> int:
+    """Send an answer; how many bytes its body had. Raises: Unavailable when its source failed halfway (the session is void then)."""
+    length = len(answer.body) if isinstance(answer.body, bytes) else answer.length
+    headers = [(b"content-type", answer.kind.encode("latin-1"))]
+    if length is not None:
+        headers.append((b"content-length", str(length).encode()))
+    if entry is not None:
+        headers.append((b"tally-entry", str(entry).encode()))
+    if close:
+        headers.append((b"connection", b"close"))
+    headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
+    start: Message = {"type": "http.response.start", "status": answer.status, "headers": headers}
+    await send(start)
+    if isinstance(answer.body, bytes):
+        await send({"type": "http.response.body", "body": answer.body})
+        return len(answer.body)
+    sent = 0
+    async for chunk in answer.body:
+        sent += len(chunk)
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+    return sent
+
+
+async def in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Run a blocking call of a service beside the event loop."""
+    return await asyncio.to_thread(function, *args, **kwargs)

@@ -1,0 +1,107 @@
+"""What a machine remembers and nobody must prove: pair times, `time?` counters, addresses, and which mode worked where.
+
+One small file beside the ledger, `memory` (0600), in canonical CBOR, replaced whole. It is no projection of the ledger (DESIGN section
+4): losing it costs a `time?` or a slower first connect. Several processes may use it: every change is made under a lock.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, TypeVar
+
+from tallystick.canonical import Encodable, Value, decode, encode
+from tallystick.errors import Malformed, Unavailable
+
+MAX_BYTES: Final = 8_388_608
+MAX_ITEMS: Final = 1_000_000
+VERSION: Final = 1
+
+_T = TypeVar("_T")
+Table = dict[str, Value]
+
+
+class Memory:
+    """Rows by name. Readers see the whole of what the last writer left."""
+
+    def __init__(self, path: Path) -> None:
+        """`path`: of the file; it need not exist."""
+        self._path = path
+
+    def get(self, name: str) -> Value:
+        """The row, or None. Raises: Unavailable."""
+        return self._load().get(name)
+
+    def change(self, name: str, step: Callable[[Value], tuple[Encodable, _T]], *, durable: bool = False) -> _T:
+        """Replace a row by what `step` makes of it, and return what it says besides.
+
+        Args: durable: on the disk on return; otherwise a crash may bring back the row before.  step: returns None to drop the row.
+        Raises: Unavailable; what `step` raises.
+        """
+        with self._locked():
+            table = self._load()
+            after, said = step(table.get(name))
+            rows: dict[str, Encodable] = {key: value for key, value in table.items() if key != name}
+            if after is not None:
+                rows[name] = after
+            self._store(rows, durable=durable)
+        return said
+
+    def forget(self, prefix: str) -> None:
+        """Drop every row whose name begins so. Raises: Unavailable."""
+        with self._locked():
+            table = self._load()
+            kept = {name: value for name, value in table.items() if not name.startswith(prefix)}
+            if len(kept) != len(table):
+                self._store(dict(kept), durable=True)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            lock = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise Unavailable(f"cannot lock {self._path.name}: {error.strerror}", "check the owner and mode of the home") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    def _load(self) -> Table:
+        try:
+            raw = self._path.read_bytes()
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise Unavailable(f"cannot read {self._path.name}: {error.strerror}", "check the owner and mode of the home") from error
+        try:
+            match decode(raw, max_bytes=MAX_BYTES, max_items=MAX_ITEMS):
+                case [int(version), dict(table)] if version == VERSION:
+                    return {str(name): value for name, value in table.items()}
+        except Malformed:
+            pass
+        # A torn file can only come from a disk that lied about a rename; what it held can be learned again.
+        return {}
+
+    def _store(self, table: dict[str, Encodable], *, durable: bool) -> None:
+        new = self._path.with_name(self._path.name + ".new")
+        try:
+            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                data = memoryview(encode([VERSION, table]))
+                while data:
+                    data = data[os.write(descriptor, data) :]
+                if durable:
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.replace(new, self._path)
+            if durable:
+                folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    os.fsync(folder)
+                finally:
+                    os.close(folder)
+        except OSError as error:
+            raise Unavailable(f"cannot write {self._path.name}: {error.strerror}", "check the free space of the home") from error

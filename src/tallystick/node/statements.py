@@ -1,0 +1,253 @@
+"""Human statements at a house: who signed, may they, and which passage does it take (docs/spec/statements.md).
+
+A statement comes over the door, carried by an ADMIN pair, or in the ceremony of an ADMIN pairing. It is judged by its own key's row
+and by the cap of the pair that carried it; the ledger's projection keeps the rules that two at once could break.
+"""
+
+import time
+from typing import Any, Final
+
+from tallystick.canonical import decode, encode
+from tallystick.errors import Malformed, Misuse, Refused, Unproven
+from tallystick.gate.opening import BodyDigest, Opened, Opening, encode_opening
+from tallystick.gate.signal import check_age, check_audience
+from tallystick.gate.statement import BUNDLE_VERSION, ProvenStatement, UnprovenStatement, parse_bundle
+from tallystick.keys import PublicKey
+from tallystick.ledger.event import Event, Kind
+from tallystick.ledger.receipt import Receipt
+from tallystick.node.effects import Effects
+from tallystick.node.machine import Machine
+from tallystick.pair.invite import invite_id, invite_terms
+from tallystick.pair.pairing import PairType
+from tallystick.pair.statement import (
+    InviteCreate,
+    InviteRevoke,
+    PairApprove,
+    PairDeny,
+    PairDowngrade,
+    PairSever,
+    ReplaceAdmins,
+    Statement,
+    parse_statement,
+)
+from tallystick.passage import invite as invites
+from tallystick.passage import pairing
+from tallystick.passage.pairing import Signed
+from tallystick.passage.signal import Asker
+from tallystick.primitives import sha256
+from tallystick.rights.action import ActionClass
+from tallystick.rights.matrix import check_allowed, granted_row, judge
+from tallystick.storage.rows import KeyRow, PairRow
+
+_NS: Final = 10**9
+
+
+def signed_of(proven: ProvenStatement, carried: Asker | None) -> Signed:
+    """The fields of a proven statement as they go into its entry."""
+    body = proven.opening.body
+    if body is None:
+        raise AssertionError("a statement's opening has its body")
+    return Signed(
+        key=bytes(proven.signal.kid),
+        signal=proven.signal.raw,
+        statement=proven.body,
+        salt=body.salt,
+        pairing=None if carried is None else carried.pair,
+        session=None if carried is None else carried.session,
+    )
+
+
+def bundle_of(event: Event) -> bytes:
+    """The bundle that an event's statement came in: what the other side of a pair is shown as proof."""
+    body = event.blob("statement")
+    digest = BodyDigest(length=len(body), sha256=sha256(body))
+    opening = Opening(body=Opened(salt=event.blob("statement_salt"), value=[digest.length, digest.sha256]))
+    return encode([BUNDLE_VERSION, event.blob("signal"), encode_opening(opening), body])
+
+
+class Statements:
+    """What a house does with the statements of its human keys."""
+
+    def __init__(self, machine: Machine, effects: Effects, stood: Any, ended: Any) -> None:
+        """`stood(pair, receipt)`, `ended(pair, reason)`: told after a pairing was decided, for a ceremony that still waits."""
+        self._machine = machine
+        self._effects = effects
+        self._stood = stood
+        self._ended = ended
+
+    async def submit(self, raw: bytes, carried: Asker) -> dict[str, Any]:
+        """A request's body: `[bundle, secret or null]`. Returns: verb and entry, and what the verb has to say.
+
+        Raises: Malformed, Unproven, Refused, Unavailable.
+        """
+        match decode(raw, max_bytes=65_535, max_depth=1, max_items=4):
+            case [bytes(bundle), (bytes() | None) as secret]:
+                pass
+            case _:
+                raise Malformed("not a bundle and its secret")
+        unproven = parse_bundle(bundle)
+        key = self._human_key(unproven)
+        proven = unproven.prove(key.public)
+        now_ns = time.time_ns()
+        check_audience(proven.signal, self._machine.house_id)
+        check_age(proven.signal, now_ns)
+        row = granted_row(f"#{key.number}", [ActionClass(action) for action in key.actions])
+        check_allowed(judge(carried.cap, (row,), ActionClass.ADMIN, human_signed=True))
+        statement = parse_statement(proven.body)
+        if (secret is not None) != isinstance(statement, InviteCreate):
+            raise Malformed("a secret comes with an invite and with nothing else")
+        receipt = await self._do(statement, signed_of(proven, carried), secret, now_ns)
+        return {"verb": proven.signal.claims.verb, "entry": receipt.index}
+
+    def _human_key(self, unproven: UnprovenStatement) -> KeyRow:
+        key = self._machine.store.key(unproven.kid)
+        recovery = unproven.signal.claims.verb == "key.replace-admins"
+        wanted = "recovery" if recovery else "human"
+        if key is None or not key.stands or key.kind != wanted or (not recovery and "admin" not in key.actions):
+            raise Unproven("the statement is not signed by a key that may", f"it takes a standing {wanted} key; see `tally key ls`")
+        return key
+
+    async def _do(self, statement: Statement, signed: Signed, secret: bytes | None, now_ns: int) -> Receipt:
+        run = self._effects.run
+        match statement:
+            case PairApprove():
+                return await self.approve(statement, signed, now_ns=now_ns, genesis=False)
+            case PairDeny():
+                pair = self._pending(statement.pairing_id)
+                receipt = await run(pairing.denied(pair=pair.pairing, signed=signed, reason=statement.reason, now_ns=now_ns))
+                await self._ended(pair.pairing)
+                return receipt
+            case PairSever():
+                self._known(statement.pairing_id)
+                return await run(
+                    pairing.severed(
+                        pair=statement.pairing_id, by="statement", signed=signed, reason=statement.reason, tell=True, now_ns=now_ns
+                    )
+                )
+            case PairDowngrade():
+                self._known(statement.pairing_id)
+                return await run(
+                    pairing.downgraded(pair=statement.pairing_id, pair_type=statement.pair_type, signed=signed, now_ns=now_ns)
+                )
+            case InviteCreate():
+                if secret is None or invite_id(secret) != statement.invite_id:
+                    raise Malformed("the secret is not the one of this invite")
+                terms = invite_terms(
+                    pair_type=statement.pair_type,
+                    ttl_s=statement.ttl_s,
+                    yes=statement.yes,
+                    for_key=statement.for_key,
+                    label=statement.label,
+                )
+                expires_ns = now_ns + terms.ttl_s * _NS
+                return await run(invites.created(terms, secret, expires_ns=expires_ns, signed=signed, now_ns=now_ns))
+            case InviteRevoke():
+                return await run(invites.revoked(statement.invite_id, signed=signed, now_ns=now_ns))
+            case ReplaceAdmins():
+                return await run(self._replace_admins(statement, signed, now_ns))
+        raise AssertionError("a statement of a kind that the parser does not make")
+
+    async def approve(self, statement: PairApprove, signed: Signed, *, now_ns: int, genesis: bool) -> Receipt:
+        """A pairing statement: does it name exactly what was proposed? Then the pair stands.
+
+        Raises: Unproven: it names something else.  Refused: the pairing does not wait, or this is not genesis.
+        """
+        pair = self._pending(statement.pairing_id)
+        if (
+            statement.proposal.origin != self.origin_hash
+            or statement.proposal.index != pair.created
+            or statement.static != pair.static_key
+            or statement.signing != pair.signing_key
+            or statement.witness.raw != pair.witness_key
+            or statement.pair_type is not pair.pair_type
+            or statement.suite is not pair.suite
+        ):
+            raise Unproven("the statement names another pairing than the one that was proposed", "Look at `tally inbox` again.")
+        keys: tuple[Event, ...] = ()
+        if statement.human is not None:
+            keys = (self._admin_key(statement.human, statement.label, signed, now_ns, genesis=genesis),)
+        receipt = await self._effects.run(
+            pairing.approved(
+                pair=pair.pairing,
+                pair_type=statement.pair_type,
+                label=self.free_label(statement.label, pair.pairing),
+                keys=keys,
+                genesis=genesis,
+                signed=signed,
+                by="statement",
+                now_ns=now_ns,
+            )
+        )
+        await self._stood(pair.pairing, receipt)
+        return receipt
+
+    async def stand_preapproved(self, pair: PairRow, now_ns: int) -> Receipt:
+        """The invite was approved beforehand by a human key: the pair stands without another word."""
+        receipt = await self._effects.run(
+            pairing.approved(
+                pair=pair.pairing,
+                pair_type=pair.pair_type,
+                label=self.free_label(pair.label, pair.pairing),
+                keys=(),
+                genesis=False,
+                signed=None,
+                by="policy",
+                now_ns=now_ns,
+            )
+        )
+        await self._stood(pair.pairing, receipt)
+        return receipt
+
+    @property
+    def origin_hash(self) -> bytes:
+        """SHA-256 of the log's origin line: how statements and references name this log."""
+        return sha256(self._machine.log_name.encode())
+
+    def free_label(self, wanted: str, pair: bytes) -> str:
+        """The label a pair gets: the one wanted, or with a number where a standing pair has it already."""
+        taken = {row.label for row in self._machine.store.pairs() if row.stands and row.pairing != pair}
+        label, number = wanted, 2
+        while label in taken:
+            tail = f"-{number}"
+            label, number = wanted[: 63 - len(tail)] + tail, number + 1
+        return label
+
+    def _admin_key(self, human: PublicKey, label: str, signed: Signed, now_ns: int, *, genesis: bool) -> Event:
+        # At genesis nobody else is there to have signed this in; the statement stands in the approval of the same transaction.
+        return Event.of(
+            Kind.KEY_INTRODUCED,
+            now_ns,
+            pairing.actor_of(signed),
+            key=signed.key,
+            pairing=signed.pairing,
+            subject=bytes(human.key_id),
+            key_kind="human",
+            cose_key=human.cose_key(),
+            classes=("human",),
+            actions=tuple(action.value for action in ActionClass),
+            label=label,
+            genesis=genesis or None,
+        )
+
+    def _replace_admins(self, statement: ReplaceAdmins, signed: Signed, now_ns: int) -> Any:
+        if statement.origin != self.origin_hash:
+            raise Unproven("the statement is for another house's log")
+        return invites.admins_replaced(statement.admins, signed=signed, now_ns=now_ns)
+
+    def _known(self, pair: bytes) -> PairRow:
+        row = self._machine.store.pair(pair)
+        if row is None:
+            raise Refused("there is no such pair", "See `tally status`.")
+        return row
+
+    def _pending(self, pair: bytes) -> PairRow:
+        row = self._known(pair)
+        if row.state != "pending":
+            raise Refused(f"this pairing is {row.state}, not waiting", "See `tally inbox`.")
+        return row
+
+
+def local_only(pair_type: PairType) -> None:
+    """The rule for invites given at the house itself: before genesis, for the first ADMIN. Raises: Misuse."""
+    if pair_type is not PairType.ADMIN:
+        raise Misuse("the first pairing of a house is ADMIN", "Use `tally invite --type ADMIN`; later invites come from an ADMIN machine.")
