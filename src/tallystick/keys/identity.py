@@ -8,6 +8,7 @@ A `PublicKey` can only be made of a key that may be pinned: one encoding per key
 library below accepts others; a house must not, because a signature under a key of small order proves nothing.
 """
 
+import functools
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Self
@@ -133,6 +134,7 @@ def parse_cose_key(data: bytes) -> PublicKey:
     return key
 
 
+@functools.lru_cache(maxsize=1024)  # two exponentiations for Ed25519, 80 us; a house meets the same keys again and again
 def _may_be_pinned(kind: KeyKind, raw: bytes) -> bool:
     match kind:
         case KeyKind.ED25519:
