@@ -12,13 +12,14 @@ from tallystick.primitives import AEAD_KEY_BYTES
 class SymmetricState:
     """`chaining_key` and `handshake_hash` have HASHLEN bytes. `has_key` is HasKey() of the cipher state."""
 
-    __slots__ = ("_cipherstate", "_new", "_protocol", "_temp_key", "chaining_key", "handshake_hash", "has_key")
+    __slots__ = ("_cipherstate", "_hmac", "_new", "_protocol", "_temp_key", "chaining_key", "handshake_hash", "has_key")
 
     def __init__(self, protocol: Protocol) -> None:
         """InitializeSymmetric(protocol_name)."""
         name, function = protocol.name.encode("ascii"), protocol.hash
         self._protocol = protocol
         self._new = function.new
+        self._hmac = function.hmac
         self.handshake_hash = name.ljust(function.size, b"\0") if len(name) <= function.size else function.new(name).digest()
         self.chaining_key = self.handshake_hash
         # The temp_key inside the last HKDF. Its second output, the cipher's key, is only computed when something is
@@ -32,6 +33,7 @@ class SymmetricState:
         twin = SymmetricState.__new__(SymmetricState)
         twin._protocol = self._protocol
         twin._new = self._new
+        twin._hmac = self._hmac
         twin.chaining_key = self.chaining_key
         twin.handshake_hash = self.handshake_hash
         twin._temp_key = self._temp_key
@@ -41,7 +43,7 @@ class SymmetricState:
 
     def mix_key(self, input_key_material: bytes) -> None:
         """MixKey: ck, temp_k = HKDF(ck, input_key_material, 2)."""
-        hmac = self._protocol.hash.hmac
+        hmac = self._hmac
         self._temp_key = temp_key = hmac(self.chaining_key, input_key_material)
         self.chaining_key = hmac(temp_key, b"\x01")
         self._cipherstate = None
@@ -77,7 +79,7 @@ class SymmetricState:
 
     def _keyed(self) -> CipherState:
         if self._cipherstate is None:
-            self._cipherstate = self._cipher_state(self._protocol.hash.hmac(self._temp_key, self.chaining_key + b"\x02"))
+            self._cipherstate = self._cipher_state(self._hmac(self._temp_key, self.chaining_key + b"\x02"))
         return self._cipherstate
 
     def _cipher_state(self, key: bytes) -> CipherState:
