@@ -1,0 +1,301 @@
+"""Signals: one form, two types, audience, age; and that the first ones ever signed still verify."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallystick.canonical import Value, decode, encode
+from tallystick.errors import Malformed, Misuse, Unproven
+from tallystick.gate.opening import check_opening, parse_opening
+from tallystick.gate.signal import (
+    ACTIONS,
+    MAX_AGE_NS,
+    MAX_SIGNAL_BYTES,
+    Commitments,
+    EntryRef,
+    ProvenSignal,
+    Signal,
+    base_class,
+    check_age,
+    check_audience,
+    encode_signal,
+    parse_payload,
+    parse_signal,
+)
+from tallystick.keys import KeyKind, PublicKey, sign1
+from tallystick.primitives import sha256
+from tallystick.rights.action import ActionClass
+from tests.gate.world import FULL, HOUSE_ID, HUMAN, MACHINE, NOW_NS, Key, proven, seed, signal, signed
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "signal"
+SECOND = 10**9
+hashes = st.binary(min_size=32, max_size=32)
+uints = st.integers(0, 2**63 - 1)
+references = hashes | st.builds(EntryRef, hashes, uints)
+names = st.from_regex(r"[a-z0-9][a-z0-9.-]{0,31}", fullmatch=True)
+exts = st.dictionaries(names, st.binary(max_size=40), max_size=5).map(
+    lambda found: tuple(sorted(found.items(), key=lambda pair: encode(pair[0])))
+)
+
+
+@st.composite
+def signals(draw: st.DrawFn) -> Signal:
+    """Any signal of version 1."""
+    ext = draw(exts)
+    crit = tuple(sorted(draw(st.sets(st.sampled_from([name for name, _ in ext]))))) if ext else ()
+    optional = st.none() | hashes
+    return Signal(
+        aud=draw(hashes),
+        signal_class=draw(st.from_regex(r"[a-z][a-z0-9-]{0,31}(/[a-z0-9][a-z0-9-]{0,31}){0,2}", fullmatch=True)),
+        action=draw(st.sampled_from(sorted(ACTIONS))),
+        verb=draw(st.from_regex(r"[a-z][a-z0-9-]{0,31}\.[a-z][a-z0-9-]{0,31}", fullmatch=True)),
+        commitments=Commitments(
+            target=draw(optional),
+            headers=draw(optional),
+            body=draw(optional),
+            place=draw(optional),
+            observations=tuple(draw(st.lists(hashes, max_size=16))),
+        ),
+        issued_at_ns=draw(uints),
+        stream=draw(st.binary(min_size=16, max_size=16)),
+        n=draw(uints),
+        prev=tuple(draw(st.lists(references, max_size=64, unique=True))),
+        challenge=draw(st.none() | st.binary(min_size=1, max_size=64)),
+        token=draw(st.none() | st.binary(min_size=1, max_size=100)),
+        scope=draw(st.none() | references),
+        expires_ns=draw(st.none() | uints),
+        sensor=draw(optional),
+        ext=ext,
+        crit=crit,
+    )
+
+
+@given(signals())
+def test_what_is_signed_is_read_and_proven(claims: Signal) -> None:
+    """Every signal of version 1 is written, read back equal, written again byte for byte, and proven."""
+    payload = encode_signal(claims)
+    assert parse_payload(payload) == claims
+    assert encode_signal(parse_payload(payload)) == payload
+    unproven = parse_signal(sign1(MACHINE, payload), known_ext=claims.crit)
+    assert unproven.claims == claims
+    assert unproven.prove(MACHINE.public).claims == claims
+
+
+@pytest.mark.parametrize("key", [MACHINE, HUMAN], ids=["EdDSA", "ES256"])
+def test_reference_and_structure_hash(key: Key) -> None:
+    """A signal is named by the hash of its signature; two statements are told apart by the hash of what was signed."""
+    raw = signed(signal(), key)
+    found = parse_signal(raw).prove(key.public)
+    parts: Any = decode(raw)
+    protected, _, payload, signature = parts
+    assert found.reference == sha256(signature)
+    assert found.structure_hash == sha256(encode(["Signature1", protected, b"", payload]))
+    assert (found.kid, found.raw) == (key.public.key_id, raw)
+
+
+def test_unproven_and_proven_are_two_types() -> None:
+    """Nobody makes a proven signal by hand, and another key or a changed byte proves nothing."""
+    raw = signed(signal())
+    unproven = parse_signal(raw)
+    with pytest.raises(AssertionError):
+        ProvenSignal(claims=signal(), public=MACHINE.public, reference=bytes(32), structure_hash=bytes(32), raw=raw, proof=object())
+    with pytest.raises(Unproven):
+        unproven.prove(HUMAN.public)
+    flipped = bytearray(raw)
+    flipped[-1] ^= 1
+    with pytest.raises(Unproven):
+        parse_signal(bytes(flipped)).prove(MACHINE.public)
+
+
+@pytest.mark.parametrize("claims", [signal(), FULL], ids=["plain", "full"])
+def test_every_cut_and_every_flip(claims: Signal) -> None:
+    """Cut anywhere: Malformed. One bit flipped anywhere: Malformed or Unproven, never a signal."""
+    raw = signed(claims)
+    step = 1 if len(raw) < 1000 else 13
+    for at in range(0, len(raw), step):
+        with pytest.raises(Malformed):
+            parse_signal(raw[:at], known_ext=("a.b", "zz-1"))
+        changed = bytearray(raw)
+        changed[at] ^= 1 << at % 8
+        with pytest.raises((Malformed, Unproven)):
+            parse_signal(bytes(changed), known_ext=("a.b", "zz-1")).prove(MACHINE.public)
+
+
+def payload_with(**change: Any) -> bytes:
+    """The full payload with fields changed or left out (value ...); field names are f1 to f17."""
+    value = decode(encode_signal(FULL))
+    assert isinstance(value, dict)
+    for name, new in change.items():
+        if new is ...:
+            value.pop(int(name[1:]))
+        else:
+            value[int(name[1:])] = new
+    return encode(value)
+
+
+H = bytes(32)
+BAD: list[tuple[int, Any]] = [
+    *((n, ...) for n in range(1, 11)),
+    (1, 0), (1, 2), (1, True), (1, "1"),
+    (2, bytes(31)), (2, bytes(33)), (2, "x" * 32),
+    (3, ""), (3, "Human"), (3, "human/"), (3, "/human"), (3, "a/b/c/d"), (3, "a" * 33), (3, "human\n"), (3, "humän"), (3, b"human"),
+    (4, "delete"), (4, "READ"), (4, ""), (4, 4), (4, None), (4, ["read"]),
+    (5, "archive"), (5, "archive.put.x"), (5, "archive..put"), (5, ".put"), (5, "a" * 33 + ".b"), (5, "archive.put\n"), (5, 1),
+    (6, []), (6, None), (6, {0: H}), (6, {6: H}), (6, {"1": H}), (6, {1: bytes(31)}), (6, {1: None}), (6, {1: [H]}),
+    (6, {5: H}), (6, {5: []}), (6, {5: [H] * 17}), (6, {5: [bytes(31)]}), (6, {5: [[H]]}), (6, {4: "x" * 32}),
+    (7, -1), (7, 2**63), (7, 2**64 - 1), (7, True), (7, "0"), (7, None),
+    (8, bytes(15)), (8, bytes(17)), (8, None),
+    (9, -1), (9, 2**63), (9, False), (9, None),
+    (10, None), (10, {}), (10, [bytes(31)]), (10, [H, H]), (10, [[H, 1], [H, 1]]), (10, [[H]]), (10, [[H, 1, 2]]), (10, [[H, -1]]),
+    (10, [[bytes(31), 1]]), (10, [[1, H]]), (10, [i.to_bytes(32, "big") for i in range(65)]), (10, [True]), (10, [None]),
+    (11, b""), (11, bytes(65)), (11, "x"), (11, None),
+    (12, b""), (12, bytes(4097)), (12, None),
+    (13, None), (13, b""), (13, bytes(31)), (13, []), (13, 1),
+    (14, -1), (14, 2**63), (14, True), (14, None),
+    (15, bytes(31)), (15, None),
+    (16, {}), (16, []), (16, {1: b""}), (16, {"A": b""}), (16, {"": b""}), (16, {"a" * 33: b""}), (16, {"-a": b""}), (16, {"a": ""}),
+    (16, {"a": bytes(4097)}), (16, {f"n{i:02}": b"" for i in range(17)}), (16, None), (16, ...),
+    (17, []), (17, ["unknown"]), (17, ["zz-1", "a.b"]), (17, ["a.b", "a.b"]), (17, [1]), (17, {}), (17, None), (17, ["a.b"] * 17),
+    (0, 1), (18, 1), (-1, 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("number", "value"), BAD)
+def test_other_payloads_are_malformed(number: int, value: Any) -> None:
+    """Missing, further, mistyped and out-of-range fields of the payload."""
+    with pytest.raises(Malformed):
+        parse_payload(payload_with(**{f"f{number}": value}))
+
+
+@pytest.mark.parametrize("value", [None, 1, "x", [], {}, {"1": 1}, [1, 2]])
+def test_other_shapes_are_malformed(value: Value) -> None:
+    """A payload is a map of integers."""
+    with pytest.raises(Malformed):
+        parse_payload(encode(value))
+
+
+def test_non_canonical_bytes_are_malformed() -> None:
+    """Duplicate keys, keys out of order, long integers, indefinite lengths, tags, floats, depth bombs and trailing bytes."""
+    good = encode_signal(signal())
+    assert good[:3] == b"\xaa\x01\x01"
+    for bad in (
+        b"\xab\x01\x01" + good[1:],  # version twice
+        b"\xaa\x01\x18\x01" + good[3:],  # long integer
+        b"\xbf" + good[1:] + b"\xff",  # indefinite map
+        b"\xd2" + good,  # tag
+        b"\xaa\x01\xf9\x3c\x00" + good[3:],  # 1.0
+        b"\xaa" + good[3:] + good[1:3],  # out of order
+        good + b"\x00",
+        b"\x81" * 20_000,
+        b"\xa1\x01" * 10_000,
+    ):
+        with pytest.raises(Malformed):
+            parse_payload(bad)
+    with pytest.raises(Malformed):
+        parse_signal(bytes(MAX_SIGNAL_BYTES + 1))
+
+
+def test_a_critical_extension_that_is_not_known_is_refused() -> None:
+    """A house that does not know what a signer calls critical does not act on the signal; other extensions pass."""
+    raw = signed(FULL)
+    parse_signal(raw, known_ext=("a.b", "zz-1"))
+    for known in ((), ("a.b",), ("zz-1",)):
+        with pytest.raises(Malformed):
+            parse_signal(raw, known_ext=known)
+    parse_signal(signed(signal(ext=(("future", b"x"),))))
+
+
+@given(st.binary(max_size=400))
+def test_junk_is_malformed(junk: bytes) -> None:
+    """Whatever bytes come, only Malformed comes out."""
+    for read in (parse_payload, parse_signal, parse_opening):
+        try:
+            read(junk)
+        except Malformed:
+            continue
+        assert read is parse_opening
+        assert junk == b"\xa0"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"aud": b""},
+        {"signal_class": "Human"},
+        {"action": "delete"},
+        {"verb": "x"},
+        {"issued_at_ns": -1},
+        {"stream": b""},
+        {"n": 2**63},
+        {"prev": (bytes(32), bytes(32))},
+        {"ext": (("b", b""), ("a", b""))},
+        {"crit": ("a",)},
+        {"challenge": b""},
+    ],
+)
+def test_our_own_mistakes_are_misuse(change: dict[str, Any]) -> None:
+    """A signal that no house would take is not written."""
+    with pytest.raises(Misuse):
+        encode_signal(signal(**change))
+
+
+def test_the_actions_are_those_of_rights() -> None:
+    """Gate cannot import rights; both have the same six words."""
+    assert {action.value for action in ActionClass} == ACTIONS
+
+
+# --- Audience and age ------------------------------------------------------------------------------------------------
+
+
+def test_a_signal_is_for_one_house() -> None:
+    """A signal for another house proves nothing here."""
+    check_audience(proven(signal()), HOUSE_ID)
+    with pytest.raises(Unproven):
+        check_audience(proven(signal()), seed("another house"))
+
+
+AGES = {"machine": 60, "sensor": 60, "sensor/camera": 60, "tool": 300, "skill": 300, "llm": 300, "cron": 300, "human": 600, "feed": 3600}
+
+
+@pytest.mark.parametrize(("signal_class", "seconds"), [*AGES.items(), ("unheard-of", 60), ("feed/rss", 3600)])
+def test_the_oldest_a_signal_may_be(signal_class: str, seconds: int) -> None:
+    """Each class has its maximum age, sub-classes inherit it, an unknown class gets 60 s; the edge itself still passes."""
+    found = proven(signal(signal_class=signal_class))
+    check_age(found, NOW_NS + seconds * SECOND)
+    with pytest.raises(Unproven):
+        check_age(found, NOW_NS + seconds * SECOND + 1)
+    check_age(found, NOW_NS - 60 * SECOND)
+    with pytest.raises(Unproven):
+        check_age(found, NOW_NS - 60 * SECOND - 1)
+    assert base_class(signal_class) in MAX_AGE_NS or signal_class == "unheard-of"
+
+
+def test_an_expired_signal_is_over() -> None:
+    """`expires` is the first nanosecond at which it is over."""
+    found = proven(signal(expires_ns=NOW_NS + 5))
+    check_age(found, NOW_NS + 4)
+    with pytest.raises(Unproven):
+        check_age(found, NOW_NS + 5)
+
+
+# --- Fixtures --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sorted(FIXTURES.glob("*.cose")), ids=lambda path: path.stem)
+def test_the_first_signals_still_verify(path: Path) -> None:
+    """Signals signed by the first version are read, proven and opened for ever: formats are extended, never changed."""
+    kind, raw_key, reference = path.with_suffix(".txt").read_text().splitlines()
+    public = PublicKey(KeyKind(kind), bytes.fromhex(raw_key))
+    found = parse_signal(path.read_bytes(), known_ext=("a.b", "zz-1")).prove(public)
+    assert found.reference.hex() == reference
+    check_opening(found.claims, parse_opening(path.with_suffix(".opening").read_bytes()))
+    parts: Any = decode(path.read_bytes())
+    assert encode_signal(found.claims) == parts[2]
+
+
+def test_the_fixtures_are_there() -> None:
+    """A fixture that was lost would be a promise that was lost."""
+    assert {path.stem for path in FIXTURES.glob("*.cose")} == {"machine-put", "machine-get", "sensor-full", "human-statement"}
