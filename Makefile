@@ -58,6 +58,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 docs: $(READY)
+	$(BIN)/python docs/reference.py
 	$(BIN)/python -m pytest -q tests/docs tests/test_project.py
 
 fuzz: $(READY)

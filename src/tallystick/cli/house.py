@@ -5,13 +5,14 @@ from typing import Final
 
 import click
 
-from tallystick.cli.command import Call, command, pair_type, setting
+from tallystick.cli.command import PAIR_TYPES, Call, command, pair_type, setting
 from tallystick.cli.output import Out, emit
 from tallystick.cli.shapes import Result
 from tallystick.cli.terminal import count_down, qr_lines
 from tallystick.cli.text import age, size
 
 SHORT_KEY: Final = 16
+TYPES_HELP: Final = "What the pair may do at most: " + ", ".join(PAIR_TYPES)
 
 
 @command("init", example="tally init --name attic\ntally init --owner KEYID")
@@ -63,7 +64,14 @@ def _show_serve(result: Result, out: Out) -> None:
 
 
 @command("invite", example="tally invite\ntally invite --type USER --label laptop")
-@click.option("--type", "kind", type=pair_type(), default="INPUT", show_default=True, help="What the pair may do at most.")
+@click.option(
+    "--type",
+    "kind",
+    type=pair_type(),
+    default="INPUT",
+    metavar="TYPE",
+    help=f"What the pair may do at most: {', '.join(PAIR_TYPES)}. Default: INPUT.",
+)
 @click.option("--label", default="", metavar="TEXT", help="A note for yourself; the inbox shows it.")
 @click.option("--yes", is_flag=True, help="Approve in advance: never ADMIN; needs --for, or the invite lives 2 minutes.")
 @click.option("--for", "for_key", metavar="KEYID", help="Only the machine with this key may use the invite.")
