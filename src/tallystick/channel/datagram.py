@@ -54,10 +54,12 @@ class Mode(IntEnum):
     OPEN = 1  # simultaneous open, no listener at all
     FILTERED = 2  # a listener whose filter admits one source
     MOMENTARY = 3  # a listener that exists for the moment of the knock
+    SIGNED = 4  # simultaneous open under a TCP-MD5 key: what a house without the capability answers to mode 1
 
 
-KNOCK_HEADERS: Final = frozenset(bytes((DatagramType.KNOCK, VERSION, mode, 0)) for mode in Mode)
-INVITE_HEADERS: Final = frozenset(bytes((DatagramType.INVITE_KNOCK, VERSION, mode, 0)) for mode in Mode)
+ASKED_MODES: Final = (Mode.OPEN, Mode.FILTERED, Mode.MOMENTARY)
+KNOCK_HEADERS: Final = frozenset(bytes((DatagramType.KNOCK, VERSION, mode, 0)) for mode in ASKED_MODES)
+INVITE_HEADERS: Final = frozenset(bytes((DatagramType.INVITE_KNOCK, VERSION, mode, 0)) for mode in ASKED_MODES)
 TIME_QUESTION_HEADER: Final = bytes((DatagramType.TIME_QUESTION, VERSION, 0, 0))
 ANSWER_HEADER: Final = bytes((DatagramType.ANSWER, VERSION, 0, 0))
 TIME_ANSWER_HEADER: Final = bytes((DatagramType.TIME_ANSWER, VERSION, 0, 0))
@@ -91,6 +93,11 @@ def mask_time(mask_key: bytes, seed: bytes, time_ns: int) -> bytes:
 def unmask_time(mask_key: bytes, seed: bytes, masked: bytes) -> int:
     """The time, ns since 1970, that `mask_time` hid."""
     return int.from_bytes(masked, "big") ^ int.from_bytes(blake2s_keyed(mask_key, seed, 8), "big")
+
+
+def md5_key(mac_key: bytes, knock: bytes) -> bytes:
+    """The TCP-MD5 key (RFC 2385) of the connection that a knock leads to in mode SIGNED; 32 bytes, good for that knock alone."""
+    return blake2s_keyed(mac_key, b"tally tcp md5 v1" + knock, 32)
 
 
 def build_knock(*, header: bytes, tag: bytes, mask_key: bytes, mac_key: bytes, time_ns: int, noise: bytes) -> bytes:

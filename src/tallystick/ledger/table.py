@@ -274,7 +274,7 @@ KINDS: Final[Mapping[Kind, Shape]] = {
     Kind.INVITE_EXPIRED: _shape("invite"),
     Kind.PAIRING_PROPOSED: _shape(
         "pair role pair_type suite subject cose_key static_key witness_key",
-        "house invite label expires transcript quotes address genesis preapproved owner" + _SIGNED,
+        "house invite label expires transcript quotes address genesis preapproved owner log_name log_keys recovery_key" + _SIGNED,
     ),
     Kind.PAIRING_APPROVED: _shape("pair pair_type", "genesis by label" + _SIGNED),
     Kind.PAIRING_DENIED: _shape("pair", _SIGNED),

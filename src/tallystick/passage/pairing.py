@@ -6,6 +6,7 @@ no longer after the one that says it ended.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from tallystick.errors import TallyError
 from tallystick.ledger.event import Event, Kind
@@ -66,10 +67,12 @@ def proposed(
     preapproved: bool,
     shown: Mapping[str, bytes],
     now_ns: int,
+    extra: Mapping[str, Any] | None = None,
 ) -> Passage[Receipt]:
     """Both sides proved themselves: the half is kept, then the proposal recorded. When it is refused, nothing is kept.
 
     Args: label: what this machine calls the other.  shown: words, digits and the machine's facts for the inbox, as bytes.
+        extra: further fields of the event; at a client the keys of the house's log.
     """
     house = half.role is Role.HOUSE
     name = secret_name(half.pairing_id)
@@ -97,6 +100,7 @@ def proposed(
         genesis=genesis or None,
         preapproved=preapproved or None,
         ext=dict(shown) or None,
+        **(extra or {}),
     )
     try:
         (receipt,) = yield Record((event,))

@@ -1,0 +1,239 @@
+"""Checkpoints between the ends of a pair: shown, checked against the last one seen, cosigned (docs/spec/checkpoint.md).
+
+Every pair is a witness: each session brings the house's newest checkpoint; the client proves that it continues the one it saw
+last, cosigns it with its witness key and keeps it. A house whose history was rewritten or rolled back is refused for good, with the
+two signed checkpoints as evidence.
+"""
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from tallystick.canonical import decode, encode
+from tallystick.errors import Malformed, Unproven
+from tallystick.ledger.event import Event, Kind
+from tallystick.node.machine import ED25519_TYPE, ML_DSA_44_TYPE, Machine, log_name_of
+from tallystick.pair.outcome import Half
+from tallystick.storage.rows import CheckpointRow, PairRow
+from tallystick.tlog.checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
+from tallystick.tlog.cosignature import cosign, sign_checkpoint, verifier
+from tallystick.tlog.note import SignatureType, Verifier, VerifierKey, parse_signature
+from tallystick.tlog.proof import verify_consistency
+from tallystick.tlog.tree import HASH_BYTES, MAX_SIZE
+
+MAX_MESSAGE_BYTES: Final = 24_576
+MAX_PROOF: Final = 63
+FRESH_NS: Final = 10**9
+_ASK, _SHOW, _COSIGN = 1, 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Client: show me your newest checkpoint; I saw one of this size last (0 for none)."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """House: here it is, and the proof that it continues the one you saw."""
+
+    note: bytes
+    proof: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cosign:
+    """Client: my witness key's line for it."""
+
+    line: str
+
+
+Message = Ask | Show | Cosign
+
+
+def write_message(message: Message) -> bytes:
+    """The body of a frame of type 6."""
+    match message:
+        case Ask(size=size):
+            return encode([_ASK, size])
+        case Show(note=note, proof=proof):
+            return encode([_SHOW, note, list(proof)])
+        case Cosign(line=line):
+            return encode([_COSIGN, line])
+
+
+def read_message(raw: bytes) -> Message:
+    """Raises: Malformed."""
+    match decode(raw, max_bytes=MAX_MESSAGE_BYTES, max_depth=2, max_items=MAX_PROOF + 8):
+        case [1, int(size)] if not isinstance(size, bool) and 0 <= size <= MAX_SIZE:
+            return Ask(size)
+        case [2, bytes(note), list(proof)] if len(proof) <= MAX_PROOF:
+            hashes = tuple(each for each in proof if isinstance(each, bytes) and len(each) == HASH_BYTES)
+            if len(hashes) == len(proof):
+                return Show(note, hashes)
+        case [3, str(line)]:
+            return Cosign(line)
+    raise Malformed("not a checkpoint message")
+
+
+class Publisher:
+    """Signs a house's checkpoints: never before the entries are durable, never two for one size. Safe from any thread."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._lock = threading.Lock()
+
+    def newest(self, *, fresh: bool = False) -> CheckpointRow:
+        """The newest signed checkpoint, at most a second behind the ledger; with `fresh`, of the ledger as it is now.
+
+        Raises: Unavailable.
+        """
+        store = self._machine.store
+        with self._lock:
+            latest = store.latest_checkpoint()
+            size, root = store.head()
+            now_ns = time.time_ns()
+            if latest is not None and (latest.size == size or (not fresh and 0 <= now_ns - latest.time_ns < FRESH_NS)):
+                return latest
+            keys = self._machine.vault.log
+            note = sign_checkpoint(
+                Checkpoint(origin=self._machine.log_name, size=size, root=root),
+                ed25519=(keys.ed25519.public.raw, keys.ed25519.sign),
+                ml_dsa_44=(keys.ml_dsa_44.public.raw, keys.ml_dsa_44.sign),
+                time_s=now_ns // 10**9,
+            )
+            store.put_checkpoint(size, root, note, now_ns)
+            return CheckpointRow(size=size, root=root, time_ns=now_ns, note=note)
+
+    def show(self, seen: int) -> Show:
+        """The newest checkpoint and its proof from `seen`. Raises: Malformed: the client saw more than there ever was. Unavailable."""
+        newest = self.newest()
+        if seen > newest.size:
+            newest = self.newest(fresh=True)
+        if seen > newest.size:
+            # Its own history knows more entries than ours: either end was rolled back, and only it can prove it.
+            return Show(newest.note, ())
+        return Show(newest.note, self._machine.store.consistency(seen, newest.size) if 0 < seen < newest.size else ())
+
+    def cosigned(self, pair: PairRow, client: bytes, line: str, now_ns: int) -> Event:
+        """The event of a cosignature that holds over our newest checkpoint. Raises: Malformed, Unproven."""
+        latest = self._machine.store.latest_checkpoint()
+        if latest is None:
+            raise Malformed("a cosignature for a checkpoint that was never shown")
+        signature = parse_signature(line.rstrip("\n"))
+        key = VerifierKey(name=log_name_of(client), type=SignatureType.COSIGNATURE, public=pair.witness_key)
+        if signature.name != key.name or signature.key_id != key.key_id:
+            raise Unproven("the cosignature is not by this pair's witness key")
+        checkpoint, note = read_checkpoint(latest.note)
+        verifier(key).verify(note.text.encode(), signature.signature)
+        return Event.of(
+            Kind.CHECKPOINT_COSIGNED,
+            now_ns,
+            "pair",
+            pairing=pair.pairing,
+            pair=pair.pairing,
+            origin_hash=checkpoint.origin_hash,
+            size=checkpoint.size,
+            root=checkpoint.root,
+            cosigner=signature.name,
+            by="peer",
+        )
+
+
+class ForkError(Unproven):
+    """The house's history does not continue the one we saw. `first` and `second` are the two signed checkpoints."""
+
+    def __init__(self, why: str, first: bytes, second: bytes) -> None:
+        super().__init__(f"the house's ledger was rewritten or rolled back: {why}", "both signed checkpoints are kept; ask its owner")
+        self.first = first
+        self.second = second
+
+
+def house_log_keys(half: Half) -> dict[str, object]:
+    """The fields of a client's proposal that name the house's log."""
+    welcome = half.welcome
+    return {
+        "log_name": welcome.log_name,
+        "log_keys": ((ED25519_TYPE, welcome.log.raw), (ML_DSA_44_TYPE, welcome.log_pq.raw)),
+        "recovery_key": welcome.recovery.cose_key(),
+    }
+
+
+class Witness:
+    """A client's side for one pair: what it saw last, and what it does with what it is shown."""
+
+    def __init__(self, machine: Machine, pair: PairRow) -> None:
+        """Raises: AssertionError: the pair is not one in which the other side is the house."""
+        proposal = machine.store.entry(pair.created)
+        if proposal is None:
+            raise AssertionError("a pair's proposal is in the ledger")
+        event = proposal.event
+        name = event.text("log_name")
+        self._machine = machine
+        self._pair = pair
+        keys = event.get("log_keys")
+        self._log: list[Verifier] = [
+            verifier(VerifierKey(name=name, type=SignatureType(kind), public=public)) for kind, public in (keys if isinstance(keys, tuple) else ())
+        ]
+        self._origin = name
+
+    def ask(self) -> bytes:
+        """What to send at the start of a session."""
+        return write_message(Ask(0 if self._pair.seen is None else self._pair.seen.size))
+
+    def judge(self, show: Show, now_ns: int) -> tuple[Event | None, Cosign]:
+        """Check what the house shows. Returns: the event to record (None when nothing is new) and the cosignature to send.
+
+        Raises: ForkError, Unproven, Malformed.
+        """
+        signed = verify_checkpoint(show.note, log=self._log, origin=self._origin)
+        checkpoint = signed.checkpoint
+        seen = self._pair.seen
+        if seen is not None:
+            if checkpoint.size < seen.size:
+                raise ForkError(f"it shows {checkpoint.size} entries, we saw {seen.size}", seen.note, show.note)
+            if checkpoint.size == seen.size and checkpoint.root != seen.root:
+                raise ForkError(f"two histories of {seen.size} entries", seen.note, show.note)
+            if checkpoint.size > seen.size:
+                try:
+                    verify_consistency(
+                        old=seen.size, new=checkpoint.size, old_root=seen.root, new_root=checkpoint.root, proof=show.proof
+                    )
+                except (Unproven, Malformed):
+                    raise ForkError(f"no proof that it continues the {seen.size} entries we saw", seen.note, show.note) from None
+        witness = self._machine.vault.witness
+        name = log_name_of(self._machine.house_id)
+        line = cosign(checkpoint, name=name, ed25519=(witness.public.raw, witness.sign), time_s=now_ns // 10**9).line()
+        if seen is not None and checkpoint.size == seen.size:
+            return None, Cosign(line)
+        event = Event.of(
+            Kind.CHECKPOINT_COSIGNED,
+            now_ns,
+            "pair",
+            pairing=self._pair.pairing,
+            pair=self._pair.pairing,
+            origin_hash=checkpoint.origin_hash,
+            size=checkpoint.size,
+            root=checkpoint.root,
+            cosigner=name,
+            checkpoint=show.note,
+            by="local",
+        )
+        return event, Cosign(line)
+
+
+def fork_event(pair: PairRow, fork: ForkError, now_ns: int) -> Event:
+    """The record of a fork, with both signed checkpoints."""
+    checkpoint, _ = read_checkpoint(fork.second)
+    return Event.of(
+        Kind.FORK_FOUND,
+        now_ns,
+        "pair",
+        pairing=pair.pairing,
+        pair=pair.pairing,
+        origin_hash=checkpoint.origin_hash,
+        checkpoint=fork.first,
+        other_checkpoint=fork.second,
+    )
