@@ -84,7 +84,9 @@ def invite_consumed(tag: bytes, *, time_ns: int = START + 3, session: bytes = by
     return Event.of(Kind.INVITE_CONSUMED, time_ns, "invite", invite=tag, session=session)
 
 
-def proposed(machine: Key, pairing: bytes, *, pair_type: str = "INPUT", time_ns: int = START + 4, role: str = "house", **more: Any) -> Event:
+def proposed(
+    machine: Key, pairing: bytes, *, pair_type: str = "INPUT", time_ns: int = START + 4, role: str = "house", **more: Any
+) -> Event:
     return Event.of(
         Kind.PAIRING_PROPOSED,
         time_ns,

@@ -13,7 +13,7 @@ from typing import Final
 
 import apsw
 
-from tallystick.errors import Refused, TallyError, Unavailable
+from tallystick.errors import Malformed, Refused, TallyError, Unavailable
 from tallystick.ledger import entry
 from tallystick.ledger.append import Tree
 from tallystick.ledger.event import Event, Kind
@@ -119,7 +119,11 @@ class Book:
         self._accepted: list[Request] = []
         self._data_version: object = None
         try:
-            self._reload_if_changed()
+            self.db.execute("BEGIN")  # size and entries of one moment: another process may be appending
+            try:
+                self._reload_if_changed()
+            finally:
+                self.db.execute("COMMIT")
         except apsw.Error as error:
             raise unavailable(error) from error
 
@@ -315,7 +319,10 @@ class Book:
         size, edge = row if row is not None else (0, b"")
         if not isinstance(size, int) or not isinstance(edge, bytes):
             raise AssertionError("the tree is a size and an edge")
-        self.tree = Tree.from_bytes(size, edge)
+        try:
+            self.tree = Tree.from_bytes(size, edge)
+        except Malformed as error:
+            raise Unavailable(f"the ledger's tree is damaged: {error}", "Run `tally verify`.") from error
         low = size - size % TILE
         rows = list(self.db.execute("SELECT leaf, time_ns FROM entries WHERE idx >= ? ORDER BY idx", (low,)))
         if len(rows) != size - low:

@@ -28,7 +28,7 @@ from tallystick.storage.bodies import MAX_OPENING_BYTES, TAG_BYTES, Bodies
 from tallystick.storage.book import LEVEL_SHIFT, TILE, Book, Request, connect, make_file, unavailable
 from tallystick.storage.readers import Readers
 from tallystick.storage.writer import MAX_GROUP_BYTES, MAX_GROUP_ENTRIES, Ticket, Writer
-from tallystick.tlog.tree import HASH_BYTES, leaf_hash
+from tallystick.tlog.tree import HASH_BYTES, leaf_hash, perfect_root
 
 TAIL_ENTRIES: Final = 1_000  # recomputed at each start, and everything since the last signed checkpoint up to TAIL_MAX
 TAIL_MAX: Final = 100_000
@@ -203,7 +203,8 @@ class Store(Readers):
         start = max(min(signed.size if signed else 0, size - TAIL_ENTRIES), size - TAIL_MAX, 0) // TILE * TILE
         for first in range(start, size, TILE):
             self._check_tile(first, min(first + TILE, size))
-        if size and self.root_at(size) != root:
+        cached = self._book.tree
+        if (size and self.root_at(size) != root) or self.root_at(cached.size) != cached.root():
             raise Unavailable("the ledger's tree and its entries differ", "Run `tally verify`.")
         if self._one("SELECT 1 FROM entries WHERE idx >= ? LIMIT 1", (size,)) is not None:
             raise Unavailable("the ledger has entries beyond its tree", "Run `tally verify`.")
@@ -212,9 +213,9 @@ class Store(Readers):
         hashes = [
             leaf_hash(leaf) for (leaf,) in self._all("SELECT leaf FROM entries WHERE idx >= ? AND idx < ? ORDER BY idx", (first, stop))
         ]
-        tile = self._one("SELECT hashes FROM tiles WHERE id = ?", (0 << LEVEL_SHIFT | first // TILE,))
+        tile = self._one("SELECT hashes, root FROM tiles WHERE id = ?", (0 << LEVEL_SHIFT | first // TILE,))
         whole = stop - first == TILE
-        if len(hashes) != stop - first or whole != bool(tile) or (tile and tile[0] != b"".join(hashes)):
+        if len(hashes) != stop - first or whole != bool(tile) or (tile and tile != (b"".join(hashes), perfect_root(hashes))):
             bad = next((at for at, found in enumerate(hashes) if tile and tile[0][at * HASH_BYTES : (at + 1) * HASH_BYTES] != found), 0)
             raise Unavailable(f"the ledger's tree and its entries differ near entry {first + bad}", "Run `tally verify`.")
 
