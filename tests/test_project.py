@@ -78,9 +78,8 @@ def test_no_file_names_a_machine_of_its_makers() -> None:
     """No absolute path of a workplace, no registry's host, in any tracked file."""
     # Put together here, so that this file does not find itself.
     paths = re.compile(rb"(^|[^\w.])/(" + b"|".join((b"wo" + b"rk", b"fa" + b"rm")) + rb")/|/tmp/[a-z]+/brief|/root/\.")
-    hosts = re.compile(
-        b"|".join((b"py" + b"pi\\.org", b"python" + b"hosted", b"np" + b"mjs", b"--index-" + b"url", b"--extra-" + b"index"))
-    )
+    names = (b"py" + b"pi\\.org", b"python" + b"hosted", b"np" + b"mjs", b"--index-" + b"url", b"--extra-" + b"index")
+    hosts = re.compile(b"|".join(names))
     for path in tracked():
         text = path.read_bytes()
         for pattern in (paths, hosts):
