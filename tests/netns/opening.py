@@ -1,11 +1,15 @@
 """The smallest house and client that open connections for real: a knock of two fields, no cryptography.
 
 The knock is mode and TCP port; the answer is our TCP port. What is tested with it is the network, not the doorkeeper.
+In threads: `serving` and `meet_from`. As programs: `python -m tests.netns.opening house [MD5KEY]` (says "ready"), and
+`python -m tests.netns.opening client HOST MODE TIMES [MD5KEY]` (prints one JSON list of milliseconds or of errors).
 """
 
 import asyncio
 import contextlib
+import json
 import struct
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +20,7 @@ from typing import Final
 from tallystick.errors import TallyError, Unavailable
 from tallystick.net.address import Endpoint
 from tallystick.net.dial import ClientPort
-from tallystick.net.stream import Mode
+from tallystick.net.stream import PORTS, Mode
 from tallystick.net.tcp import house_open
 from tallystick.net.udp import Knocker, Origin, UdpPort
 from tests.netns.village import Machine
@@ -40,6 +44,7 @@ class House:
     """Answers every knock, opens, echoes the first byte and the number of its attempts, settles, closes."""
 
     md5: bytes | None = None
+    ports: range = PORTS
     errors: list[str] = field(default_factory=list)
 
     async def serve(self, ready: threading.Event, stop: "Future[None]") -> None:
@@ -76,6 +81,7 @@ class House:
                 origin.local,
                 origin.remote.at(named if holds else 0),
                 md5_key=self.md5,
+                ports=self.ports,
                 on_ready=lambda ours: void(port.send(_ANSWER.pack(ours), origin)),
             )
         except TallyError as error:
@@ -98,9 +104,9 @@ def void(_: object) -> None:
 
 
 @contextlib.contextmanager
-def serving(machine: Machine, md5: bytes | None = None) -> Iterator[House]:
+def serving(machine: Machine, md5: bytes | None = None, ports: range = PORTS) -> Iterator[House]:
     """A house runs on `machine` until the end of the block."""
-    house, ready, stop = House(md5=md5), threading.Event(), Future[None]()
+    house, ready, stop = House(md5=md5, ports=ports), threading.Event(), Future[None]()
     done = machine.call(lambda: asyncio.run(house.serve(ready, stop)))
     if not ready.wait(10):
         done.result(0)
@@ -142,3 +148,29 @@ def meet_from(machine: Machine, host: str, mode: Mode, times: int = 1, *, md5: b
         return [await meet(host, mode, md5=md5, timeout=timeout) for _ in range(times)]
 
     return machine.call(lambda: asyncio.run(all_of_them())).result(times * (timeout + 2) + 5)
+
+
+def main(argv: list[str]) -> None:
+    """The two programs of the module docstring."""
+    if argv[0] == "house":
+        house = House(md5=argv[1].encode() if len(argv) > 1 else None)
+        ready = threading.Event()
+        threading.Thread(target=lambda: ready.wait() and print("ready", flush=True), daemon=True).start()
+        asyncio.run(house.serve(ready, Future()))
+        return
+    host, mode, times, md5 = argv[1], Mode(int(argv[2])), int(argv[3]), argv[4].encode() if len(argv) > 4 else None
+
+    async def client() -> list[float | str]:
+        found: list[float | str] = []
+        for _ in range(times):
+            try:
+                found.append((await meet(host, mode, md5=md5, timeout=1.0)).milliseconds)
+            except TallyError as error:
+                found.append(error.message)
+        return found
+
+    print(json.dumps(asyncio.run(client())))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

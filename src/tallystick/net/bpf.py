@@ -9,6 +9,7 @@ stream inside authenticates itself. Programs are made in `channel.filter`.
 
 import ctypes
 import errno
+import platform
 import socket
 import struct
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ _SK_MEMINFO_DROPS: Final = 8  # linux/sock_diag.h: index of u32
 _SK_MEMINFO_VARS: Final = 9
 _TCP_MD5SIG: Final = 14  # linux/tcp.h
 _TCP_MD5SIG_MAXKEYLEN: Final = 80  # linux/tcp.h, bytes
+_LINUX: Final = platform.system() == "Linux"
 _NO_PERMISSION: Final = "give the process CAP_NET_ADMIN (the systemd unit does), or let it use TCP-MD5 and mode 3"
 
 
@@ -39,11 +41,18 @@ class Capabilities:
     tcp_md5: bool
 
 
+def _need_linux() -> None:
+    # Elsewhere the same numbers mean other options: trying would not fail but do something else.
+    if not _LINUX:
+        raise Unavailable("socket filters and TCP-MD5 need Linux", "this machine can be a client without them")
+
+
 def attach(sock: socket.socket, program: Program) -> None:
     """Let the kernel run `program` on everything the socket receives; it replaces an earlier one.
 
     Raises: Unavailable: the kernel does not allow it, or the filter is locked.
     """
+    _need_linux()
     code = assemble(program)
     buffer = ctypes.create_string_buffer(code, len(code))  # must live until setsockopt returns: the kernel copies it
     fprog = struct.pack("@HP", len(program), ctypes.addressof(buffer))  # struct sock_fprog
@@ -93,6 +102,7 @@ def set_md5(sock: socket.socket, peer: Endpoint, key: bytes) -> None:
     """
     if not 1 <= len(key) <= _TCP_MD5SIG_MAXKEYLEN:
         raise Misuse(f"a TCP-MD5 key has 1 to {_TCP_MD5SIG_MAXKEYLEN} bytes")
+    _need_linux()
     if peer.family == socket.AF_INET6:
         # struct sockaddr_in6: family, port, flow, address, scope
         address = struct.pack("=HHI16sI", socket.AF_INET6, 0, 0, peer.packed, peer.scope)
@@ -108,14 +118,14 @@ def set_md5(sock: socket.socket, peer: Endpoint, key: bytes) -> None:
 
 
 def _can(kind: socket.SocketKind, *, md5: bool) -> bool:
-    with socket.socket(socket.AF_INET, kind) as sock:
-        try:
+    try:
+        with socket.socket(socket.AF_INET, kind) as sock:
             if md5:
                 set_md5(sock, Endpoint("192.0.2.1", 0), b"probe")  # TEST-NET-1, RFC 5737
             else:
                 attach(sock, no_reset())
-        except Unavailable:
-            return False
+    except (Unavailable, OSError):
+        return False
     return True
 
 
@@ -130,12 +140,5 @@ def can_md5() -> bool:
 
 
 def capabilities() -> Capabilities:
-    """All probes at once. Raises: Unavailable: not even a socket."""
-    try:
-        return Capabilities(
-            filter_udp=_can(socket.SOCK_DGRAM, md5=False),
-            filter_tcp=can_filter_tcp(),
-            tcp_md5=can_md5(),
-        )
-    except OSError as error:
-        raise Unavailable(f"no socket can be made: {error.strerror}", "raise the limit of open files") from error
+    """All probes at once. Raises: nothing."""
+    return Capabilities(filter_udp=_can(socket.SOCK_DGRAM, md5=False), filter_tcp=can_filter_tcp(), tcp_md5=can_md5())

@@ -5,16 +5,21 @@ three modes look alike: connect to the port of the answer.
 """
 
 import asyncio
+import contextlib
 import errno
 import socket
 from typing import Final, Self
 
+from tallystick.channel.filter import no_reset
+from tallystick.errors import Unavailable
 from tallystick.net import bpf
 from tallystick.net.address import Endpoint
 from tallystick.net.stream import (
     CONNECTED,
     OPEN_SECONDS,
     PENDING,
+    SYN_RECV,
+    SYN_SENT,
     Mode,
     Opened,
     no_connection,
@@ -27,6 +32,8 @@ from tallystick.net.stream import (
 
 # Seconds before the next attempt after one that was refused: the house may be between two of its own.
 REFUSED_GAPS: Final = (0.002, 0.005, 0.010, 0.020, 0.040)
+_FENCE_AFTER: Final = 2  # refusals, before the client too ignores RST (mode 1)
+FENCED_SECONDS: Final = 0.25  # how long it then waits: with RST ignored, a NAT that rewrites ports is not noticed earlier
 _REFUSED: Final = frozenset({errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES})
 
 
@@ -60,14 +67,18 @@ class ClientPort:
         mode 1 most likely a NAT that rewrites ports: knock with the next mode.
         Raises: Unavailable: not connected in time, refused, no route.
         """
-        deadline = asyncio.get_running_loop().time() + timeout
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
         try:
             with os_errors(house):
                 for attempts, gap in enumerate((*REFUSED_GAPS, None), start=1):
-                    error = await self._attempt(house, md5_key, deadline)
+                    fenced = mode is Mode.SIMULTANEOUS and md5_key is None and attempts > _FENCE_AFTER and self._fence()
+                    error = await self._attempt(house, md5_key, min(deadline, loop.time() + FENCED_SECONDS) if fenced else deadline)
                     if not error:
+                        if fenced:
+                            bpf.detach(self._sock)
                         return Opened(sock=self._sock, mode=mode, attempts=attempts)
-                    if error not in _REFUSED or gap is None or asyncio.get_running_loop().time() + gap >= deadline:
+                    if error not in _REFUSED or gap is None or loop.time() + gap >= deadline:
                         raise no_connection(house, mode, error)
                     await asyncio.sleep(gap)
                     self._sock.close()
@@ -77,6 +88,13 @@ class ClientPort:
         except BaseException:
             self.close()
             raise
+
+    def _fence(self) -> bool:
+        """Ignore RST from now on, where that is allowed: a firewall before the house may refuse us until the house's SYN has passed."""
+        with contextlib.suppress(Unavailable):
+            bpf.attach(self._sock, no_reset())
+            return True
+        return False
 
     async def _attempt(self, house: Endpoint, md5_key: bytes | None, deadline: float) -> int:
         """Connect once: 0, or the errno it ended with. Raises OSError when the system refuses to begin."""
@@ -89,12 +107,15 @@ class ClientPort:
             raise OSError(error, errno.errorcode.get(error, str(error)))
         while True:
             woken = await ready(self._sock, deadline, write=True)
-            if tcp_state(self._sock) in CONNECTED:
+            state = tcp_state(self._sock)
+            if state in CONNECTED:
                 return 0
-            if error := self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                return int(error)
+            # Reading the error clears it. While the attempt lives it is an ICMP message: a rumour, not the end.
+            error = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or error
+            if state not in (SYN_SENT, SYN_RECV):
+                return error or errno.ECONNABORTED
             if not woken:
-                return errno.ETIMEDOUT
+                return error if error not in PENDING else errno.ETIMEDOUT
 
     def close(self) -> None:
         """Give the port back."""

@@ -23,6 +23,7 @@ _PORT_TRIES: Final = 64
 # linux/tcp_states.h
 SYN_SENT: Final = 2
 SYN_RECV: Final = 3
+_CLOSED: Final = 7
 CONNECTED: Final = frozenset({1, 8})  # ESTABLISHED; CLOSE_WAIT: it connected, spoke and closed before we looked
 PENDING: Final = frozenset({0, errno.EINPROGRESS, errno.EALREADY})
 _TAKEN: Final = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL})  # the port; the 4-tuple, while TIME_WAIT holds it
@@ -75,11 +76,12 @@ class Opened:
         self.sock.close()
 
 
-def pick_port(but: int = 0) -> int:
-    """A random port of `PORTS`, another than `but`: on one machine equal ports at equal addresses would meet themselves."""
-    while (port := PORTS[secrets.randbelow(len(PORTS))]) == but:
-        pass
-    return port
+def pick_port(ports: range = PORTS, but: int = 0) -> int:
+    """A random port of `ports`, another than `but`: on one machine equal ports at equal addresses would meet themselves."""
+    choice = ports[secrets.randbelow(len(ports))]
+    if choice != but or len(ports) == 1:
+        return choice
+    return ports[(ports.index(choice) + 1) % len(ports)]
 
 
 def stream(local: Endpoint) -> socket.socket:
@@ -93,17 +95,19 @@ def stream(local: Endpoint) -> socket.socket:
     return sock
 
 
-def on_free_port(local: Endpoint, remote: Endpoint, start: Callable[[socket.socket], None], *, prefer: int = 0) -> socket.socket:
+def on_free_port(
+    local: Endpoint, remote: Endpoint, start: Callable[[socket.socket], None], *, ports: range = PORTS, prefer: int = 0
+) -> socket.socket:
     """A socket bound to a random port of `local`, on which `start` worked. Raises OSError when none does, and what `start` raises.
 
-    Args: prefer: the port to try first; 0 for none.
+    Args: remote: a port we must not take ourselves.  ports: to choose from.  prefer: the port to try first; 0 for none.
     Varying the port is also the answer to TIME_WAIT: connect says EADDRNOTAVAIL when the four numbers are still in use.
     """
     last = OSError(errno.EADDRINUSE, "all ports tried are taken")
     for attempt in range(_PORT_TRIES):
         sock = stream(local)
         try:
-            sock.bind(local.at(prefer if prefer and not attempt else pick_port(but=remote.port)).sockaddr)
+            sock.bind(local.at(prefer if prefer and not attempt else pick_port(ports, remote.port)).sockaddr)
             start(sock)
         except OSError as error:
             sock.close()
@@ -129,13 +133,13 @@ def _is_ours(local: Endpoint) -> bool:
 
 
 def tcp_state(sock: socket.socket) -> int:
-    """The TCP state: first byte of struct tcp_info (linux/tcp.h). Where there is none, what getpeername knows."""
-    with contextlib.suppress(OSError):
+    """The TCP state: first byte of struct tcp_info (linux/tcp.h). Elsewhere (client only) what other calls reveal."""
+    if hasattr(socket, "TCP_INFO"):
         return sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1)[0]
     with contextlib.suppress(OSError):
         sock.getpeername()
         return min(CONNECTED)
-    return SYN_SENT
+    return _CLOSED if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) else SYN_SENT
 
 
 async def ready(sock: socket.socket, until: float, *, write: bool) -> bool:

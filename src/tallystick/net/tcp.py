@@ -39,6 +39,7 @@ from tallystick.net.stream import (
     CONNECTED,
     OPEN_SECONDS,
     PENDING,
+    PORTS,
     SYN_RECV,
     SYN_SENT,
     Mode,
@@ -50,9 +51,9 @@ from tallystick.net.stream import (
     tcp_state,
 )
 
-# Seconds after the first connect at which the house looks whether it is dead: DESIGN 6 (10, 20, 40 ms), one earlier look
+# Seconds after the first connect at which the house looks whether it is dead: DESIGN 6 (10, 20, 40 ms), two earlier looks
 # for short paths, and one each 40 ms after, for long ones.
-LOOKS: Final = (0.003, 0.010, 0.020, 0.040)
+LOOKS: Final = (0.001, 0.003, 0.010, 0.020, 0.040)
 LOOK_EVERY: Final = 0.040
 _QUICK_RETRIES: Final = 5  # ICMP errors answered at once; after that the looks set the pace, not a router
 _BACKLOG: Final = 8
@@ -70,6 +71,7 @@ async def house_open(
     *,
     md5_key: bytes | None = None,
     timeout: float = OPEN_SECONDS,
+    ports: range = PORTS,
     on_ready: Callable[[int], None],
 ) -> Opened:
     """Open a connection for the client that knocked, and for nobody else.
@@ -77,6 +79,7 @@ async def house_open(
     Args: local: the address the knock came to (`Origin.local`; its port is not used).  remote: the address the knock came
         from, with the TCP port it named; 0 in modes 2 and 3 when that port does not hold (a NAT that rewrites ports).
         md5_key: in mode 1, a TCP-MD5 key instead of the BPF fence.  timeout: seconds.
+        ports: ours to choose from, e.g. those a firewall lets in for modes 2 and 3 (`firewall.preset(listen=...)`).
         on_ready: called once with our TCP port, when the client may connect: send the answer here.
     Raises: Unavailable: no such connection within the time, no capability, no port. What `on_ready` raises passes.
     Cancelled or failed, it leaves no socket open.
@@ -86,9 +89,9 @@ async def house_open(
     deadline = asyncio.get_running_loop().time() + timeout
     with os_errors(remote):
         if mode is Mode.SIMULTANEOUS:
-            sock = on_free_port(local, remote, lambda fresh: _fence_and_connect(fresh, remote, md5_key))
+            sock = on_free_port(local, remote, lambda fresh: _fence_and_connect(fresh, remote, md5_key), ports=ports)
         else:
-            sock = on_free_port(local, remote, lambda fresh: _fence_and_listen(fresh, mode, remote))
+            sock = on_free_port(local, remote, lambda fresh: _fence_and_listen(fresh, mode, remote), ports=ports)
     try:
         on_ready(int(sock.getsockname()[1]))
         with os_errors(remote):
@@ -126,7 +129,7 @@ async def _connected(sock: socket.socket, remote: Endpoint, deadline: float) -> 
     """Wait for mode 1 to connect, and begin again whenever the last attempt has died. How many attempts it took."""
     loop = asyncio.get_running_loop()
     start, attempts, failures, looks = loop.time(), 1, 0, 0
-    dropped, was_receiving, last_error = 0, False, 0
+    dropped, receiving, last_error = 0, False, 0
     while True:
         look_at = start + (LOOKS[looks] if looks < len(LOOKS) else LOOKS[-1] + LOOK_EVERY * (looks - len(LOOKS) + 1))
         woken = await ready(sock, min(look_at, deadline), write=True)
@@ -135,23 +138,26 @@ async def _connected(sock: socket.socket, remote: Endpoint, deadline: float) -> 
             return attempts
         if loop.time() >= deadline:
             raise no_connection(remote, Mode.SIMULTANEOUS, last_error)
+        # Reading the error clears it. Some kernels report an ICMP message and let the attempt live: the state decides.
+        last_error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or last_error
         if state in (SYN_SENT, SYN_RECV):
             if woken:
                 continue
             looks += 1
-            # A handshake under way is given one more look: a late RST of the attempt before must not break it.
-            dead = bpf.drops(sock) != dropped and (state == SYN_SENT or was_receiving)
-            was_receiving = state == SYN_RECV
+            if state == SYN_RECV and not receiving:
+                # A handshake under way. The RST that preceded it must not break it: only one that comes from now on may.
+                dropped = bpf.drops(sock)
+            receiving = state == SYN_RECV
+            dead = bpf.drops(sock) != dropped
         else:
             dead = True
-            last_error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or last_error
             failures += 1
             if failures > _QUICK_RETRIES:
                 await asyncio.sleep(min(look_at, deadline) - loop.time())
                 looks += 1
         if dead:
             attempts += 1
-            dropped, was_receiving = bpf.drops(sock), False
+            dropped, receiving = bpf.drops(sock), False
             _connect_again(sock, remote)
 
 
