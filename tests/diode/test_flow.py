@@ -38,6 +38,7 @@ from tallystick.diode.telemetry import (
 from tallystick.errors import Malformed, Misuse
 from tallystick.pair.pairing import PairType, Role
 from tallystick.rights.verb import VERBS
+from tests.support import PROJECT
 
 uints = st.integers(0, 2**63 - 1)
 records = st.one_of(
@@ -213,3 +214,19 @@ def test_interface_sees_counts_states_and_checkpoints_never_a_record(record: Tel
             assert seen == replace(record, entry=0)
         case _:
             assert seen == record
+
+
+def test_the_specification_lists_these_kinds() -> None:
+    """docs/spec/telemetry.md, section 2 has exactly the kinds and fields of the code, and no field of text."""
+    text = (PROJECT / "docs/spec/telemetry.md").read_text().split("## 2.")[1]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")][2:]
+    fields: dict[str, list[str]] = {}
+    name = ""
+    for _, kind, key, field, shape, *_ in cells:
+        name = kind or name
+        fields.setdefault(name, []).append(field)
+        assert int(key) == 2 + len(fields[name])
+        assert not shape.startswith("tstr")
+    assert {kind: len(found) for kind, found in fields.items()} == {
+        KIND_NAMES[type(record)]: len(type(record).__dataclass_fields__) for record in EXAMPLES
+    }

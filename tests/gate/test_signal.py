@@ -29,6 +29,7 @@ from tallystick.keys import KeyKind, PublicKey, sign1
 from tallystick.primitives import sha256
 from tallystick.rights.action import ActionClass
 from tests.gate.world import FULL, HOUSE_ID, HUMAN, MACHINE, NOW_NS, Key, proven, seed, signal, signed
+from tests.support import PROJECT
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "signal"
 SECOND = 10**9
@@ -299,3 +300,11 @@ def test_the_first_signals_still_verify(path: Path) -> None:
 def test_the_fixtures_are_there() -> None:
     """A fixture that was lost would be a promise that was lost."""
     assert {path.stem for path in FIXTURES.glob("*.cose")} == {"machine-put", "machine-get", "sensor-full", "human-statement"}
+
+
+def test_the_specification_lists_these_ages() -> None:
+    """docs/spec/signal.md, section 4 has exactly the maximum ages of the code."""
+    text = (PROJECT / "docs/spec/signal.md").read_text().split("## 4.")[1].split("## 5.")[0]
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.endswith(" s |")]
+    ages = {name.strip(): int(age[:-2].replace(",", "")) * SECOND for names, age in rows for name in names.split(",")}
+    assert ages == MAX_AGE_NS

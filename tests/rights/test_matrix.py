@@ -22,6 +22,7 @@ from tallystick.rights.matrix import (
 )
 from tallystick.rights.verb import VERBS, action_of, check_verb
 from tallystick.rights.verdict import Judgement, Reason, Source, Verdict, least
+from tests.support import PROJECT
 
 R, H, A = Verdict.REFUSE, Verdict.HOLD, Verdict.ALLOW
 ORDER = ("metadata", "read", "egress", "propose", "write", "admin")
@@ -211,3 +212,10 @@ def test_unknown_verbs_are_malformed() -> None:
     for verb in ("archive.format", "", "archive.PUT", "archive.put ", "x" * 1000):
         with pytest.raises(Malformed):
             action_of(verb)
+
+
+def test_the_specification_lists_these_verbs() -> None:
+    """docs/spec/signal.md, section 6 has exactly the verbs of the code, each with its action."""
+    text = (PROJECT / "docs/spec/signal.md").read_text().split("## 6.")[1]
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|") and "." in line]
+    assert {verb: action for verbs, action in rows for verb in verbs.split()} == {verb: action.value for verb, action in VERBS.items()}

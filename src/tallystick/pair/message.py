@@ -417,10 +417,9 @@ def _text(value: Value, form: re.Pattern[str], what: str) -> str:
 
 
 def _reason(value: Value) -> Reason:
-    """A reason code; one we do not know is `unspecified`, for a later version may have more."""
-    if type(value) is not int or not 1 <= value <= 255:
-        raise Malformed("pairing: a reason code is missing")
-    return Reason(value) if value in Reason.__members__.values() else Reason.UNSPECIFIED
+    if type(value) is not int or value not in Reason.__members__.values():
+        raise Malformed("pairing: a reason code that is not known here")
+    return Reason(value)
 
 
 _Choice = TypeVar("_Choice", PairType, Suite, KeyClass)
