@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tallystick.canonical import Value, decode, encode
@@ -198,7 +198,8 @@ def test_junk_is_malformed(junk: bytes) -> None:
             parse_telemetry(junk, receiver=receiver)
 
 
-@given(records, st.sampled_from(PairType))
+@given(records, st.just(PairType.INTERFACE) | st.sampled_from(PairType))
+@example(EXAMPLES[2], PairType.INTERFACE)
 def test_interface_sees_counts_states_and_checkpoints_never_a_record(record: Telemetry, pair_type: PairType) -> None:
     """INTERFACE loses approvals and the entry of progress; the other types see every kind unchanged."""
     seen = sanitise(record, pair_type)

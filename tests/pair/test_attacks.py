@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.canonical import Value, decode, encode
-from tallystick.errors import Malformed
+from tallystick.errors import Malformed, Misuse, Unproven
 from tallystick.keys import KeyKind, PublicKey
 from tallystick.pair.invite import INVITE_PROTOCOL
 from tallystick.pair.message import (
@@ -20,13 +20,15 @@ from tallystick.pair.message import (
     Kind,
     Message,
     Reason,
+    check_label,
     encode_message,
     parse_message,
 )
 from tallystick.pair.outcome import Ended, State, Step
 from tallystick.pair.pairing import PairType, Role, Suite
 from tallystick.pair.statement import InviteCreate, PairApprove, PairSever, Statement, encode_statement
-from tallystick.pair.transcript import check_words
+from tallystick.pair.transcript import check_signature, check_words
+from tallystick.primitives import mlkem768_encapsulate
 from tests.pair.world import (
     CK,
     CLIENT,
@@ -42,6 +44,7 @@ from tests.pair.world import (
     client_ceremony,
     house_ceremony,
     seed,
+    until,
 )
 
 MALLORY = ClientMachine("mallory")
@@ -58,11 +61,6 @@ def nothing_is_kept(meeting: Meeting) -> None:
             setattr(meeting, side, after)
             meeting.act(side, step)
     assert meeting.stored == {"client": set(), "house": set()}
-
-
-def until(stop: int) -> Tamper:
-    """Deliver the first messages only."""
-    return lambda number, _, body: [body] if number < stop else []
 
 
 def rewrite(kind: Kind, change: dict[str, Any]) -> Tamper:
@@ -474,6 +472,49 @@ def test_keys_that_must_not_be_pinned_are_malformed() -> None:
         wrong[place] = bad
         with pytest.raises(Malformed):
             parse_message(encode(wrong), sender=Role.CLIENT)
+
+
+def test_a_kem_key_that_is_not_reduced_is_malformed() -> None:
+    """FIPS 203's modulus check is made when the hello is read, so no stranger's bytes fail in the house's shell."""
+    body = client_ceremony()[1].send[0]
+    value = decode(body)
+    assert isinstance(value, list)
+    key = value[2]
+    assert isinstance(key, bytes)
+    for bad in (b"\xff" * 1184, b"\x01\x0d" + key[2:], key[:1149] + b"\x00\x10\xd0" + key[1152:]):
+        value[2] = bad
+        with pytest.raises(Malformed):
+            mlkem768_encapsulate(bad)
+        with pytest.raises(Malformed):
+            parse_message(encode(value), sender=Role.CLIENT)
+    value[2] = b"\x00\x0d\xd0" + key[3:]  # 3328 twice: the largest that is reduced
+    parse_message(encode(value), sender=Role.CLIENT)
+
+
+def test_a_welcome_has_two_log_keys_and_a_recovery_key_that_signs() -> None:
+    """Ed25519 for recovery; one log key or three are Malformed."""
+    body = Meeting.of().run().sent[1][1]
+    value = decode(body)
+    assert isinstance(value, list)
+    bad: list[tuple[int, Value]] = [(8, Key("p", KeyKind.P256).public.cose_key()), (8, HOUSE.identity.log_pq.cose_key()), (6, [bytes(32)])]
+    for place, wrong in bad:
+        with pytest.raises(Malformed):
+            parse_message(encode([*value[:place], wrong, *value[place + 1 :]]), sender=Role.HOUSE)
+
+
+def test_names_we_take_ourselves() -> None:
+    """`check_label` is what a person's choice of a name goes through."""
+    assert check_label("attic-2.home") == "attic-2.home"
+    for bad in (*NAMES, "-a", ".a"):
+        with pytest.raises(Misuse):
+            check_label(bad)
+
+
+def test_a_key_that_cannot_sign_confirms_nothing() -> None:
+    """Neither an X25519 key nor a signature of a wrong length passes."""
+    for key, signature in ((X25519_KEY, bytes(64)), (CLIENT.signing.public, bytes(63))):
+        with pytest.raises(Unproven):
+            check_signature(key, signature, b"message")
 
 
 X25519_KEY = PublicKey(KeyKind.X25519, CLIENT.static.public)

@@ -1,13 +1,16 @@
 """The ceremony between honest machines, and what is kept when it breaks off."""
 
+from dataclasses import replace
+
 import pytest
 
 from tallystick.errors import Misuse
 from tallystick.keys import KeyKind
 from tallystick.pair.ceremony import ClientCeremony, HouseCeremony
-from tallystick.pair.message import Kind, Reason, parse_message
+from tallystick.pair.message import Approve, Kind, Reason, encode_message, parse_message
 from tallystick.pair.outcome import KEPT, OVER, Detached, Ended, NeedQuote, State, Step, Stood, StoreHalf
 from tallystick.pair.pairing import PairType, Role, Suite, derive_pair_keys
+from tallystick.pair.statement import PairSever, encode_statement
 from tallystick.primitives import sha256
 from tests.pair.world import (
     CK,
@@ -19,9 +22,12 @@ from tests.pair.world import (
     H,
     HouseMachine,
     Meeting,
+    approval,
+    bundle,
     client_ceremony,
     house_ceremony,
     seed,
+    until,
 )
 
 TYPES = pytest.mark.parametrize("pair_type", list(PairType))
@@ -288,3 +294,33 @@ def test_another_house_has_another_pairing() -> None:
     three = Meeting(client=client, house=house_ceremony(h=seed("second handshake")), first=first).run().half["client"].half
     assert len({one.pairing_id, two.pairing_id, three.pairing_id}) == 3
     assert len({one.pair_secret, two.pair_secret, three.pair_secret}) == 3
+
+
+def test_the_shell_signs_for_a_human_exactly_when_asked() -> None:
+    """Signatures come for the keys that were shown, and an own approval for this pairing alone."""
+    for pair_type, human in ((PairType.INPUT, bytes(64)), (PairType.ADMIN, None)):
+        meeting = Meeting.of(pair_type, tamper=until(5), stand=False).run()
+        client = replace(meeting.client, state=State.DERIVED)
+        with pytest.raises(Misuse):
+            client.stored(signing=bytes(64), witness=bytes(64), human=human)
+    meeting = Meeting.of(PairType.ADMIN, stand=False).run()
+    pairing_id = meeting.half["client"].half.pairing_id
+    other = approval(CLIENT, HOUSE, seed("another"), PairType.ADMIN)
+    for bad in (b"junk", bundle(encode_statement(other)), bundle(encode_statement(PairSever(pairing_id=pairing_id)))):
+        with pytest.raises(Misuse):
+            meeting.client.approve(bad)
+    _, step = meeting.client.approve(bundle(encode_statement(approval(CLIENT, HOUSE, pairing_id, PairType.ADMIN))))
+    assert len(step.send) == 1
+
+
+def test_a_bundle_nobody_can_read_is_a_bad_statement() -> None:
+    """In `standing` at the client and in `approve` at the house."""
+    meeting = Meeting.of(PairType.ADMIN, stand=False).run()
+    _, step = meeting.house.stand(bundle=b"junk", entry=8, checkpoint=b"note")
+    for after, answer in (
+        meeting.client.receive(step.send[0]),
+        meeting.house.receive(encode_message(Approve(bundle=b"junk"))),
+    ):
+        assert after.state is State.ABORTED
+        assert isinstance(answer.effect, Ended)
+        assert answer.effect.reason is Reason.BAD_STATEMENT

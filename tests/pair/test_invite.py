@@ -119,6 +119,13 @@ def _text(value: Encodable) -> str:
     return "tally1" + "".join(id_text(prefix, block)[len(prefix) :] for prefix, block in zip(prefixes, blocks, strict=False))
 
 
+def test_short_blocks_and_endless_ones_are_malformed() -> None:
+    """A block in the middle that is shorter than 49 bytes, or blocks without end, are no invite although each check holds."""
+    long = id_text("tally1", bytes(49)) + "".join(id_text(f"tally1{chr(97 + i)}", bytes(49))[7:] for i in range(1, 25))
+    with pytest.raises(Malformed):
+        parse_invite(long)
+
+
 GOOD: list[Encodable] = [1, SECRET, HOUSE.static.public, None, [["h", 1]], 2, 5]
 BAD: list[tuple[str, int, Encodable]] = [
     ("version", 0, 2),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tallystick.canonical import Value, decode, encode
 from tallystick.errors import Malformed, Misuse, Refused
-from tallystick.keys import KeyId, KeyKind
+from tallystick.keys import KeyId, KeyKind, PublicKey
 from tallystick.pair.book import Pair, PairEvent, PairState, next_pair_state, pair_of, secret_name
 from tallystick.pair.genesis import check_genesis
 from tallystick.pair.pairing import PairType, Role
@@ -111,6 +111,7 @@ WRONG: list[tuple[str, dict[int | str, Any]]] = [
     ("approve", {"static": bytes(32)}),
     ("approve", {"signing": encode({1: 1, -1: 6, -2: bytes(32)})}),
     ("approve", {"signing": HOUSE.identity.log_pq.cose_key()}),
+    ("approve", {"signing": PublicKey(KeyKind.X25519, CLIENT.static.public).cose_key()}),
     ("approve", {"witness": bytes(32)}),
     ("approve", {"human": CLIENT.human.public.cose_key()}),
     ("approve admin", {"human": None}),
@@ -151,6 +152,8 @@ def test_our_own_mistakes_are_misuse() -> None:
         replace(good, human=CLIENT.human.public),
         replace(good, pairing_id=b""),
         replace(good, actions=("write", "read")),
+        replace(good, actions=["metadata"]),  # type: ignore[arg-type]
+        replace(good, signing=HOUSE.identity.log_pq),
         PairSever(pairing_id=ID, reason="whim"),
         InviteCreate(invite_id=ID, pair_type=PairType.USER, for_key=None, yes=False, ttl_s=601, label=None),
         ReplaceAdmins(origin=ID, admins=()),

@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tallystick.pair.pairing import PairType, derive_pair_keys, pair_prologue
 from tallystick.pair.transcript import check_words
 from tallystick.pair.words import EVEN_WORDS, ODD_WORDS, digits_of, words_of
 from tallystick.primitives import hkdf_expand_sha256, hkdf_extract_sha256, sha256
@@ -56,3 +57,19 @@ def test_digits_are_two_groups_of_six(data: bytes) -> None:
     assert (len(left), len(right)) == (6, 6)
     assert (left + right).isdecimal()
     assert int(left + right) == int.from_bytes(data, "big") % 10**12
+
+
+def test_the_keys_of_a_pair_are_seven_and_different() -> None:
+    """HKDF-Expand with the labels of the specification; the prologue binds keys, roles, type and version."""
+    keys = derive_pair_keys(seed("pair"))
+    seven = [keys.psk, *(getattr(way, name) for way in (keys.to_house, keys.to_client) for name in ("tag", "mac", "mask"))]
+    labels = ["psk", "c2h tag", "c2h mac", "c2h mask", "h2c tag", "h2c mac", "h2c mask"]
+    assert seven == [hkdf_expand_sha256(seed("pair"), b"tally pair v1 " + label.encode(), 32) for label in labels]
+    assert len(set(seven)) == 7
+    prologues = {
+        pair_prologue(client_static=c, house_static=h, pair_type=kind, version=v)
+        for c, h in ((bytes(32), seed("h")), (seed("h"), bytes(32)))
+        for kind in PairType
+        for v in (1, 2)
+    }
+    assert len(prologues) == 16

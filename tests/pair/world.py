@@ -161,6 +161,11 @@ def honest(_: int, __: str, body: bytes) -> list[bytes]:
     return [body]
 
 
+def until(stop: int) -> Tamper:
+    """Deliver the first messages only."""
+    return lambda number, _, body: [body] if number < stop else []
+
+
 @dataclass
 class Meeting:
     """Two ceremonies and a wire between them. `tamper(number, direction, body)` says what arrives instead of a message."""

@@ -106,8 +106,7 @@ def encode_telemetry(record: Telemetry) -> bytes:
     """Write a record in its one form. Raises: Misuse when a field is out of range: it was made here."""
     raw = encode({1: TELEMETRY_VERSION, 2: _CODES[type(record)], **dict(enumerate(_fields(record), 3))})
     try:
-        if _parse(raw) != record:
-            raise Misuse("telemetry: a field is not in its one form")
+        _parse(raw)
     except TallyError as error:
         raise Misuse(error.message) from None
     return raw

@@ -212,14 +212,11 @@ def parse_invite(text: str) -> Invite:
     blocks: list[bytes] = []
     for place, at in enumerate(range(0, len(bare), _BLOCK_CHARACTERS)):
         prefix = _block_prefix(place)
-        last = at + _BLOCK_CHARACTERS >= len(bare)
         try:
             block = parse_id(prefix + "-" + bare[at : at + _BLOCK_CHARACTERS], prefix)
         except Malformed as error:
             first = at // 5 + 1
             raise Malformed(error.message.replace("id:", "invite:", 1), f"Look at the groups from number {first} on.") from None
-        if not last and len(block) != _BLOCK_BYTES:
-            raise Malformed("invite: a group is missing", "Paste the whole string again.")
         blocks.append(block)
     raw = b"".join(blocks)
     if len(raw) > MAX_INVITE_BYTES:
