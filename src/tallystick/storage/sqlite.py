@@ -14,6 +14,7 @@ import fcntl
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -102,7 +103,11 @@ class Store(Readers):
             writer.close()
         super().close()
         if self._lock_file >= 0:
-            self._book.db.close()
+            if writer is not None and writer.failure is not None:
+                # The disk failed: no parting checkpoint may sync again what it could not sync before.
+                self._book.db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            with suppress(apsw.Error):  # what was acknowledged lies in the write-ahead log
+                self._book.db.close()
             self._bodies.close()
             if self._book.bodies is not None:
                 self._book.bodies.close()
@@ -221,6 +226,10 @@ class Store(Readers):
 
     def _sweep(self) -> None:
         try:
+            # After a failed sync the log may hold frames that only the page cache knows; recovery would stop at them and lose what was
+            # acknowledged behind them. So it is brought home and begun anew before anything is appended.
+            with suppress(apsw.BusyError):
+                self._book.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             self._book.sweep()
         except apsw.Error as error:
             raise unavailable(error) from error
