@@ -104,7 +104,7 @@ class Door:
     def __init__(self, effects: Effects, routes: tuple[Route, ...], clock: Callable[[], int]) -> None:
         """`clock`: pair time, UTC nanoseconds."""
         self._effects = effects
-        self._routes = routes
+        self.routes = routes
         self._clock = clock
         self.allowed = 0
         self.refused = 0
@@ -140,7 +140,7 @@ class Door:
 
     def _find(self, command: Command) -> tuple[Route, str, dict[str, str]] | None:
         path, _, query = command.target.path.partition("?")
-        for row in self._routes:
+        for row in self.routes:
             if row.method == command.target.method and (match := row.path.fullmatch(path)) is not None:
                 return row, match[1], dict(parse_qsl(query, keep_blank_values=True, max_num_fields=32))
         return None

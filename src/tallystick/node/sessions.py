@@ -338,6 +338,8 @@ class InviteSession:
                 )
             ).encode(),
         }
+        if half.hello.human is not None:
+            shown["human"] = half.hello.human.cose_key()
         genesis = house.before_genesis
         receipt = await house.effects.run(
             pairing.proposed(

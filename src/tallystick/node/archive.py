@@ -1,0 +1,222 @@
+"""The archive's routes at the door: put, commit, get, ls, stat, rm, mv, summary (docs/spec/door.md, archive.md)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from tallystick.errors import Malformed, Misuse, Refused, TallyError
+from tallystick.node.door import Answer, Call, Route, in_thread, json_answer, route
+from tallystick.service.archive import Archive
+from tallystick.service.names import SafePath
+from tallystick.service.ranges import parse_range, whole
+from tallystick.service.reading import OpenFile, Page, Stat
+
+if TYPE_CHECKING:
+    from tallystick.node.house import House
+
+CHUNK_BYTES: Final = 1_048_576
+MAX_LIST: Final = 1_000
+MAX_DECIMAL: Final = 18
+
+
+class Commit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The closing signal's body."""
+
+    upload: str
+    path: str
+    size: int
+    sha256: str
+
+
+class Move(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"source": "from", "target": "to"}):
+    """What to rename."""
+
+    source: str
+    target: str
+    overwrite: bool = False
+
+
+def settle_archive(archive: Archive) -> tuple[int, ...]:
+    """At a start: renames that an entry began are completed. Returns: the entries whose effect is done."""
+    done: list[int] = []
+    for entry in archive.open_entries():
+        try:
+            if archive.complete(entry) is not None:
+                done.append(entry)
+        except Refused:
+            archive.abandon(entry)
+    return tuple(done)
+
+
+def archive_routes(house: "House") -> tuple[Route, ...]:
+    """The rows of the table that lead to files."""
+    files = _Files(house)
+    return (
+        route("PUT", "/v1/files/*", "archive.put", files.put, upload=True),
+        route("PATCH", "/v1/uploads/*", "archive.put", files.resume, upload=True),
+        route("GET", "/v1/uploads/*", "archive.put", files.offset),
+        route("POST", "/v1/commit", "archive.commit", files.commit, effect="archive.commit"),
+        route("GET", "/v1/files/*", "archive.get", files.get),
+        route("GET", "/v1/list/*", "archive.ls", files.ls),
+        route("GET", "/v1/list", "archive.ls", files.ls),
+        route("GET", "/v1/stat/*", "archive.stat", files.stat),
+        route("DELETE", "/v1/files/*", "archive.rm", files.rm, effect="archive.rm"),
+        route("POST", "/v1/move", "archive.mv", files.mv, effect="archive.mv"),
+        route("GET", "/v1/summary", "archive.summary", files.summary),
+    )
+
+
+class _Files:
+    """The handlers."""
+
+    def __init__(self, house: "House") -> None:
+        self._house = house
+
+    @property
+    def _archive(self) -> Archive:
+        if self._house.archive is None:
+            raise AssertionError("the archive is open while the house runs")
+        return self._house.archive
+
+    async def put(self, call: Call) -> Answer:
+        """Begin an upload: its bytes are staged, nothing is visible."""
+        path = SafePath.from_quoted(call.rest)
+        writer = await in_thread(self._archive.begin, path, call.session.asker.pair)
+        return await self._take(call, writer)
+
+    async def resume(self, call: Call) -> Answer:
+        """Go on with an upload where it stands."""
+        offset = _number(call.query.get("offset", ""), "offset")
+        writer = await in_thread(self._archive.resume, call.rest, call.session.asker.pair, offset)
+        return await self._take(call, writer)
+
+    async def _take(self, call: Call, writer: Any) -> Answer:
+        try:
+            if call.chunks is None:
+                raise Malformed("an upload's opening signal says nothing about a body")
+            async for chunk in call.chunks:
+                for at in range(0, len(chunk), CHUNK_BYTES):
+                    await in_thread(writer.write, chunk[at : at + CHUNK_BYTES])
+        finally:
+            await in_thread(writer.close)
+        return json_answer({"upload": writer.upload_id, "offset": writer.offset}, 202)
+
+    async def offset(self, call: Call) -> Answer:
+        """Where an upload stands."""
+        return json_answer({"upload": call.rest, "offset": await in_thread(self._archive.offset, call.rest, call.session.asker.pair)})
+
+    async def commit(self, call: Call) -> Answer:
+        """The closing signal: only now the file takes its place."""
+        body: Commit = call.json(Commit)
+        change = await in_thread(
+            self._archive.commit,
+            body.upload,
+            owner=call.session.asker.pair,
+            length=body.size,
+            sha256=_digest(body.sha256),
+            path=SafePath(body.path),
+            entry=call.entry,
+        )
+        answer = json_answer(
+            {"path": change.path, "size": change.size, "sha256": body.sha256, "version": change.entry, "entry": change.entry}
+        )
+        answer.length, answer.digest = change.size, change.sha256
+        return answer
+
+    async def get(self, call: Call) -> Answer:
+        """A file or a range of it."""
+        path = SafePath.from_quoted(call.rest)
+        wanted = [value for name, value in call.command.headers if name == "range"]
+        file: OpenFile = await in_thread(self._archive.get, path)
+        try:
+            span = parse_range(wanted[0], file.stat.size) if wanted else whole(file.stat.size)
+        except TallyError:
+            await in_thread(file.close)
+            raise
+        headers = [("accept-ranges", "bytes")]
+        if wanted:
+            headers.append(("content-range", span.content_range))
+        if file.stat.sha256 is not None:
+            headers.append(("content-sha256", file.stat.sha256.hex()))
+        return Answer(
+            status=206 if wanted else 200,
+            body=_chunks(file, span.start, span.stop),
+            length=span.length,
+            kind="application/octet-stream",
+            headers=tuple(headers),
+            digest=None if wanted else file.stat.sha256,
+        )
+
+    async def ls(self, call: Call) -> Answer:
+        """A page of a folder."""
+        path = SafePath.from_quoted(call.rest) if call.rest else None
+        limit = _number(call.query.get("limit", str(MAX_LIST)), "limit")
+        page: Page = await in_thread(self._archive.ls, path, after=call.query.get("after", ""), limit=limit)
+        files = [
+            {
+                "name": entry.name,
+                "kind": "folder" if entry.directory else "file",
+                "bytes": None if entry.directory else entry.size,
+                "modified_ns": entry.mtime_ns,
+                "sha256": None,
+            }
+            for entry in page.entries
+        ]
+        return json_answer({"files": files, "after": page.after})
+
+    async def stat(self, call: Call) -> Answer:
+        """One file."""
+        path = SafePath.from_quoted(call.rest)
+        stat: Stat = await in_thread(self._archive.stat, path, digest=True)
+        return json_answer(
+            {
+                "path": stat.path,
+                "kind": "folder" if stat.directory else "file",
+                "bytes": None if stat.directory else stat.size,
+                "modified_ns": stat.mtime_ns,
+                "sha256": None if stat.sha256 is None else stat.sha256.hex(),
+                "version": stat.version,
+            }
+        )
+
+    async def rm(self, call: Call) -> Answer:
+        """Take a file away; its content becomes a version."""
+        change = await in_thread(self._archive.remove, SafePath.from_quoted(call.rest), entry=call.entry)
+        return json_answer({"path": change.path, "entry": change.entry})
+
+    async def mv(self, call: Call) -> Answer:
+        """Rename."""
+        body: Move = call.json(Move)
+        change = await in_thread(
+            self._archive.move, SafePath(body.source), SafePath(body.target), entry=call.entry, overwrite=body.overwrite
+        )
+        return json_answer({"path": body.source, "target": change.path, "entry": change.entry})
+
+    async def summary(self, call: Call) -> Answer:
+        """Counts and sizes: all that INTERFACE may see."""
+        found = await in_thread(self._archive.summary)
+        return json_answer({"files": found.files, "bytes": found.bytes, "versions": found.versions, "version_bytes": found.version_bytes})
+
+
+async def _chunks(file: OpenFile, start: int, stop: int) -> AsyncIterator[bytes]:
+    try:
+        while start < stop:
+            chunk: bytes = await asyncio.to_thread(file.read, start, min(CHUNK_BYTES, stop - start))
+            start += len(chunk)
+            yield chunk
+    finally:
+        await asyncio.to_thread(file.close)
+
+
+def _number(text: str, name: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > MAX_DECIMAL:
+        raise Misuse(f"{name} is a whole number")
+    return int(text)
+
+
+def _digest(text: str) -> bytes:
+    if len(text) != 64 or set(text) - set("0123456789abcdef"):
+        raise Malformed("a SHA-256 is 64 hexadecimal digits in lower case")
+    return bytes.fromhex(text)

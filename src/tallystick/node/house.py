@@ -1,0 +1,612 @@
+"""A running house: it hears knocks, opens connections for those that hold, and keeps the doors of its pairs.
+
+The only place that has all of it in hand: the UDP port, the doorkeeper, the sessions, the archive, the ledger. What may happen
+is decided in the core (channel/knock, rights/matrix), in which order in passage/; here it is done.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import socket
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from tallystick import __version__
+from tallystick.channel.datagram import HOUSE_SHAPES, SECOND_NS, Mode, md5_key
+from tallystick.channel.filter import datagrams_of
+from tallystick.channel.handshake import Handshake
+from tallystick.channel.knock import Doorkeeper
+from tallystick.channel.outcome import Admit, Silence, TimeAnswer
+from tallystick.channel.session import Session
+from tallystick.errors import Misuse, TallyError, Unavailable
+from tallystick.keys import parse_cose_key
+from tallystick.ledger.event import Event, Kind
+from tallystick.ledger.receipt import Receipt
+from tallystick.net import bpf
+from tallystick.net.address import split
+from tallystick.net.stream import VISIBLE
+from tallystick.net.tcp import house_open
+from tallystick.net.udp import Origin, UdpPort
+from tallystick.node.archive import archive_routes, settle_archive
+from tallystick.node.checkpoints import Publisher
+from tallystick.node.connection import Connection
+from tallystick.node.door import Door
+from tallystick.node.effects import Effects
+from tallystick.node.http import HttpServer
+from tallystick.node.machine import Machine
+from tallystick.node.rooms import house_routes
+from tallystick.node.sessions import InviteSession, PairSession
+from tallystick.node.statements import Statements
+from tallystick.pair.ceremony import HouseIdentity
+from tallystick.pair.invite import invite_keys
+from tallystick.pair.pairing import Role, derive_pair_keys
+from tallystick.passage import invite as invites
+from tallystick.passage import pairing
+from tallystick.passage.effect import INVITE_PREFIX, SECRET_PREFIX, invite_name, secret_name
+from tallystick.passage.knock import Connection as Knock
+from tallystick.primitives import X25519KeyPair, sha256
+from tallystick.service.archive import Archive, ArchiveSettings
+from tallystick.storage.rows import InviteRow, PairRow
+
+TICK_S: Final = 1.0
+BUSY_TICK_S: Final = 0.005
+DRAIN_S: Final = 5.0
+UPLOAD_LIFE_NS: Final = 7 * 24 * 3_600 * SECOND_NS
+_T = TypeVar("_T")
+
+log = logging.getLogger("tallystick")
+
+
+@dataclass(slots=True)
+class Live:
+    """What is known of a pair beside the ledger."""
+
+    last_knock_ns: int | None = None
+    address: str | None = None
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    mode: int | None = None
+    visibility: str | None = None
+
+
+class House:
+    """One house. `start` to `stop`; `failed` is set when it cannot go on."""
+
+    def __init__(self, machine: Machine) -> None:
+        """Raises: Misuse: the machine is not a house."""
+        if machine.role is not Role.HOUSE:
+            raise Misuse("this machine is not a house", "`tally init` makes one, in a home of its own")
+        self.machine = machine
+        self.effects = Effects(machine.store, machine.vault, self)
+        self.publisher = Publisher(machine)
+        self.statements = Statements(machine, self.effects, self._pair_stood, self.refused)
+        self._door = Door(self.effects, (), self.clock)
+        self.http = HttpServer(self._door)
+        self.archive: Archive | None = None
+        self.port = 0
+        self.started_ns = 0
+        self.failed: asyncio.Event = asyncio.Event()
+        self._udp: UdpPort | None = None
+        self._keeper: Doorkeeper | None = None
+        self._numbers: dict[bytes, int] = {}
+        self._pairs: dict[int, bytes] = {}
+        self._next_number = 1
+        self._sessions: dict[bytes, set[PairSession]] = {}
+        self._ceremonies: dict[bytes, InviteSession] = {}
+        self._invite_sessions: set[InviteSession] = set()
+        self._live: dict[bytes, Live] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._addresses: dict[bytes, str] = {}
+        self._can_filter = bpf.can_filter_tcp()
+        self._counts: dict[str, int] = {"datagrams": 0, "knocks_admitted": 0, "sessions_confirmed": 0, "bytes_in": 0, "bytes_out": 0}
+
+    # --- Life ------------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Settle what a crash left open, let the standing pairs in, listen. Raises: Unavailable, Refused."""
+        settings = self.machine.settings
+        loop = asyncio.get_running_loop()
+        now_ns = time.time_ns()
+        stored = self.machine.memory.get("pair time")
+        self.started_ns = max(now_ns, stored if isinstance(stored, int) else 0)
+        self._keeper = Doorkeeper(static=self.machine.vault.machine.static, now_ns=self.started_ns)
+        self.archive = await asyncio.to_thread(
+            Archive.open, settings.root, ArchiveSettings(versions_per_path=settings.versions)
+        )
+        completed = await asyncio.to_thread(settle_archive, self.archive)
+        await asyncio.to_thread(self.machine.store.settle_open_effects, self.clock(), completed=completed)
+        self._door.routes = (*archive_routes(self), *house_routes(self))
+        await self._settle()
+        program = datagrams_of(HOUSE_SHAPES) if settings.prefilter else None
+        self._udp = UdpPort.open(None if settings.address == "::" else settings.address, settings.port, program=program)
+        self.port = self._udp.port
+        size, root = self.machine.store.head()
+        await self.machine.store.record(
+            Event.of(Kind.STARTED, self.clock(), software=f"tallystick {__version__}", size=size, root=root, vault="file")
+        )
+        loop.add_reader(self._udp.fileno(), self._receive)
+        self.spawn(self._tick())
+
+    async def stop(self) -> None:
+        """Take no more knocks, let what is under way end, record it."""
+        loop = asyncio.get_running_loop()
+        if self._udp is not None:
+            loop.remove_reader(self._udp.fileno())
+            self._udp.close()
+            self._udp = None
+        open_sessions = [session for sessions in self._sessions.values() for session in sessions]
+        for session in open_sessions:
+            session.shutdown()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._drained(), DRAIN_S)
+        for session in [session for sessions in self._sessions.values() for session in sessions]:
+            session.cut("stopped")
+        for ceremony in list(self._invite_sessions):
+            ceremony.cut("stopped")
+        for task in [task for task in self._tasks if task is not asyncio.current_task()]:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(TallyError):
+            self._remember()
+            await self.machine.store.record(Event.of(Kind.STOPPED, self.clock(), what="ordered"))
+        if self.archive is not None:
+            self.archive.close()
+            self.archive = None
+
+    async def _drained(self) -> None:
+        while any(self._sessions.values()):
+            await asyncio.sleep(0.01)
+
+    def clock(self) -> int:
+        """Pair time, UTC nanoseconds: never backwards (docs/spec/knock.md, section 4)."""
+        now_ns = time.time_ns()
+        return now_ns if self._keeper is None else max(now_ns, self._keeper.now_ns)
+
+    def spawn(self, work: Coroutine[Any, Any, _T], on_error: Callable[[BaseException], None] | None = None) -> asyncio.Task[_T]:
+        """Run something beside what is under way; its errors are logged and told to `on_error`."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+
+        def done(ended: asyncio.Task[_T]) -> None:
+            self._tasks.discard(ended)
+            if ended.cancelled() or (error := ended.exception()) is None:
+                return
+            if isinstance(error, TallyError):
+                log.info("refused", extra={"reason": error.message})
+            else:
+                log.error("a defect of ours", exc_info=error)
+            if on_error is not None:
+                on_error(error)
+
+        task.add_done_callback(done)
+        return task
+
+    async def _settle(self) -> None:
+        """At a start: secrets without a pair are destroyed, pairs without a secret are broken, what has lapsed is recorded."""
+        store, vault = self.machine.store, self.machine.vault
+        now_ns = self.clock()
+        wanted: set[str] = set()
+        for pair in store.pairs():
+            if pair.state not in ("pending", "standing", "restored"):
+                continue
+            name = secret_name(pair.pairing)
+            if pair.state == "pending" and pair.expires_ns is not None and pair.expires_ns <= now_ns and pair.role is Role.HOUSE:
+                await self.effects.run(pairing.lapsed(pair=pair.pairing, now_ns=now_ns))
+                continue
+            if await asyncio.to_thread(vault.get_secret, name) is None:
+                await store.record(Event.of(Kind.PAIRING_BROKEN, now_ns, pair=pair.pairing, reason="secret-missing"))
+                log.warning("a pair lost its secret; pair again", extra={"pair": pair.label})
+                continue
+            wanted.add(name)
+            if pair.stands and pair.role is Role.HOUSE:
+                await self.open_pair(pair.pairing)
+        for invite in store.invites():
+            if invite.state != "open":
+                continue
+            if invite.expires_ns <= now_ns:
+                await self.effects.run(invites.expired(invite.invite, now_ns=now_ns))
+            else:
+                wanted.add(invite_name(invite.invite))
+                await self.open_invite(invite.invite)
+        for name in vault.list():
+            if name.startswith((SECRET_PREFIX, INVITE_PREFIX)) and name not in wanted:
+                await asyncio.to_thread(vault.delete_secret, name)
+
+    async def _tick(self) -> None:
+        """Once a second: tags ahead, what lapsed, what to remember; sooner while there are tags to compute."""
+        beat = 0
+        while True:
+            keeper = self._the_keeper()
+            before_ns = keeper.now_ns
+            more = keeper.tick(time.time_ns())
+            await asyncio.sleep(BUSY_TICK_S if more else TICK_S)
+            if more:
+                continue
+            beat += 1
+            if time.time_ns() < before_ns - 60 * SECOND_NS and beat % 60 == 1:
+                event = Event.of(Kind.CLOCK_JUMPED, self.clock(), observed=max(time.time_ns(), 0), what="backwards")
+                await self.machine.store.record(event)
+            if self.machine.store.failure is not None:
+                log.error("the ledger has stopped; so does the house", extra={"reason": self.machine.store.failure.message})
+                self.failed.set()
+                return
+            if beat % 10 == 0:
+                await self._lapse()
+                await asyncio.to_thread(self._remember)
+            if beat % 3600 == 0 and self.archive is not None:
+                await asyncio.to_thread(self.archive.expire, time.time_ns() - UPLOAD_LIFE_NS)
+
+    async def _lapse(self) -> None:
+        now_ns = self.clock()
+        for item in self.machine.store.inbox():
+            if item.kind == "pairing" and item.expires_ns is not None and item.expires_ns <= now_ns:
+                row = self.machine.store.pair(item.identity)
+                if row is not None and row.role is Role.HOUSE:
+                    await self.effects.run(pairing.lapsed(pair=item.identity, now_ns=now_ns))
+                    await self.refused(item.identity)
+        for invite in self.machine.store.invites():
+            if invite.state == "open" and invite.expires_ns <= now_ns:
+                await self.effects.run(invites.expired(invite.invite, now_ns=now_ns))
+
+    def _remember(self) -> None:
+        self.machine.memory.change("pair time", lambda _: (self.clock(), None))
+        for pair, live in list(self._live.items()):
+            row = [live.last_knock_ns, live.address, live.received_bytes, live.sent_bytes, live.mode, live.visibility]
+            self.machine.memory.change(f"live/{pair.hex()}", lambda _, row=row: (row, None))  # type: ignore[misc]
+
+    # --- Doors (node/effects.py) -----------------------------------------------------------------------------------------
+
+    async def open_pair(self, pair: bytes) -> None:
+        """From now on this pair's knocks are heard."""
+        row = self.machine.store.pair(pair)
+        secret = await asyncio.to_thread(self.machine.vault.get_secret, secret_name(pair))
+        if row is None or not row.stands or row.role is not Role.HOUSE or secret is None or pair in self._numbers:
+            return
+        counter = self.machine.memory.get(f"counter/{pair.hex()}")
+        number = self._next_number
+        self._next_number += 1
+        self._the_keeper().add_pair(
+            number,
+            keys=derive_pair_keys(secret),
+            client_static=row.static_key,
+            pair_type=row.pair_type,
+            suite=row.suite,
+            next_counter=counter if isinstance(counter, int) else 0,
+        )
+        self._numbers[pair], self._pairs[number] = number, pair
+
+    async def close_pair(self, pair: bytes, *, tell: bool) -> None:
+        """From now on this pair meets silence."""
+        number = self._numbers.pop(pair, None)
+        if number is not None:
+            self._pairs.pop(number, None)
+            self._the_keeper().remove_pair(number)
+        for session in list(self._sessions.get(pair, ())):
+            if tell:
+                session.tell_severed()
+            else:
+                session.cut("severed")
+        self._live.pop(pair, None)
+        await asyncio.to_thread(self._forget, pair)
+
+    def _forget(self, pair: bytes) -> None:
+        for row in ("counter", "live"):
+            self.machine.memory.change(f"{row}/{pair.hex()}", lambda _: (None, None))
+
+    async def narrow_pair(self, pair: bytes) -> None:
+        """From now on the pair's sessions have its narrower type."""
+        row = self.machine.store.pair(pair)
+        if row is not None:
+            for session in self._sessions.get(pair, ()):
+                session.narrow(row)
+
+    async def open_invite(self, invite: bytes) -> None:
+        """From now on knocks with this invite are heard."""
+        row = self.machine.store.invite(invite)
+        secret = await asyncio.to_thread(self.machine.vault.get_secret, invite_name(invite))
+        if row is not None and row.state == "open" and secret is not None:
+            self._the_keeper().add_invite(invite, keys=invite_keys(secret), pair_type=row.pair_type, expires_ns=row.expires_ns)
+
+    async def close_invite(self, invite: bytes) -> None:
+        """From now on this invite meets silence."""
+        self._the_keeper().remove_invite(invite)
+
+    async def invite_used(self, invite: bytes) -> None:
+        """The ledger says that the invite is consumed: its secret goes."""
+        await self.close_invite(invite)
+        await asyncio.to_thread(self.machine.vault.delete_secret, invite_name(invite))
+
+    # --- Knocks ----------------------------------------------------------------------------------------------------------
+
+    def _the_keeper(self) -> Doorkeeper:
+        if self._keeper is None:
+            raise AssertionError("the house is not started")
+        return self._keeper
+
+    def _receive(self) -> None:
+        udp, keeper = self._udp, self._keeper
+        if udp is None or keeper is None:
+            return
+        now_ns = time.time_ns()
+        datagrams = udp.receive()
+        self._counts["datagrams"] += len(datagrams)
+        for index, datagram in enumerate(datagrams):
+            outcome = keeper.receive(datagram, ("", 0), now_ns)
+            if isinstance(outcome, Silence):
+                continue
+            if isinstance(outcome, Admit):
+                self._counts["knocks_admitted"] += 1
+                self.spawn(self._admit(outcome, datagram, udp.origin(index)))
+            elif isinstance(outcome, TimeAnswer):
+                self.spawn(self._tell_time(outcome, udp.origin(index)))
+
+    async def _tell_time(self, outcome: TimeAnswer, origin: Origin) -> None:
+        pair = self._pairs.get(outcome.pair)
+        if pair is None:
+            return
+
+        def store(_: object) -> tuple[int, None]:
+            return outcome.next_counter, None
+
+        await asyncio.to_thread(self.machine.memory.change, f"counter/{pair.hex()}", store, durable=True)
+        if self._udp is not None:
+            self._udp.send(outcome.answer, origin)
+
+    async def _admit(self, admit: Admit, datagram: bytes, origin: Origin) -> None:
+        """A knock held: connect towards it, answer, wait for the first frame."""
+        try:
+            pair, invite = self._who(admit)
+            mode, key = await self._choose(admit.mode, pair, invite, datagram)
+            # A client that asks for another mode than the first sits behind something that may rewrite its port.
+            remote = origin.remote.at(admit.client_port if mode in (Mode.OPEN, Mode.SIGNED) else 0)
+            handshakes: list[Handshake] = []
+
+            def answer(port: int) -> None:
+                reply, handshake = admit.answer(tcp_port=port, mode=mode, ephemeral=_ephemeral())
+                handshakes.append(handshake)
+                if self._udp is not None:
+                    self._udp.send(reply, origin)
+
+            opened = await house_open(mode, origin.local, remote, md5_key=key, on_ready=answer)
+        except Unavailable as error:
+            log.debug("a knock led to no connection", extra={"reason": error.message, "address": str(origin.remote)})
+            return
+        finally:
+            self._the_keeper().ended(admit.ticket)
+        handshake = handshakes[0]
+        knock = Knock(
+            session=handshake.handshake_hash,
+            knock=sha256(datagram),
+            address=sha256(b"tally address v1", secrets.token_bytes(32), str(opened.remote).encode()),
+            mode=opened.mode.value,
+            visibility=opened.mode.name.lower(),
+            role=Role.HOUSE,
+        )
+        if pair is not None:
+            # It may have been severed while the connection opened.
+            row = self.machine.store.pair(pair.pairing)
+            if row is None or not row.stands or pair.pairing not in self._numbers:
+                opened.close()
+                return
+            session = Session.of_pair(
+                role=Role.HOUSE,
+                handshake=handshake,
+                suite=row.suite,
+                static=self.machine.vault.machine.static,
+                ephemeral=_ephemeral,
+                now_ns=self.clock(),
+            )
+            connection = Connection(session, opened, self.clock)
+            above: PairSession | InviteSession = PairSession(self, connection, row, knock)
+            live = self._live.setdefault(row.pairing, self._recall(row.pairing))
+            live.address, live.mode, live.visibility = opened.remote.host, opened.mode.value, VISIBLE[opened.mode]
+        elif invite is not None:
+            connection = Connection(Session.of_invite(role=Role.HOUSE, handshake=handshake, now_ns=self.clock()), opened, self.clock)
+            self._addresses[invite.invite] = opened.remote.host
+            ceremony = InviteSession(self, connection, invite, knock, handshake.chaining_key, admit.remote_static)
+            self._invite_sessions.add(ceremony)
+            above = ceremony
+        else:
+            opened.close()
+            return
+        await connection.start(above)
+
+    def _who(self, admit: Admit) -> tuple[PairRow | None, InviteRow | None]:
+        if admit.pair is not None:
+            pairing_id = self._pairs.get(admit.pair)
+            return (None if pairing_id is None else self.machine.store.pair(pairing_id)), None
+        return None, None if admit.invite is None else self.machine.store.invite(admit.invite)
+
+    async def _choose(self, asked: Mode, pair: PairRow | None, invite: InviteRow | None, datagram: bytes) -> tuple[Mode, bytes | None]:
+        """The mode the house takes, and the TCP-MD5 key where the capability for a filter is missing."""
+        fixed = self.machine.settings.mode
+        mode = asked if fixed == "auto" else Mode(int(fixed))
+        if self._can_filter:
+            return mode, None
+        if mode is not Mode.OPEN:
+            # No program can be attached: a listener is then open for the moment, and says so.
+            return Mode.MOMENTARY, None
+        vault = self.machine.vault
+        if pair is not None:
+            secret = await asyncio.to_thread(vault.get_secret, secret_name(pair.pairing))
+            mac = None if secret is None else derive_pair_keys(secret).to_house.mac
+        else:
+            secret = None if invite is None else await asyncio.to_thread(vault.get_secret, invite_name(invite.invite))
+            mac = None if secret is None else invite_keys(secret).mac
+        if mac is None:
+            raise Unavailable("the secret of this knock is gone")
+        return Mode.SIGNED, md5_key(mac, datagram)
+
+    # --- Sessions --------------------------------------------------------------------------------------------------------
+
+    def session_confirmed(self, session: PairSession) -> bool:
+        """A session's first frame verified. False: the pair was severed meanwhile."""
+        pair = session.pair.pairing
+        if pair not in self._numbers:
+            return False
+        self._sessions.setdefault(pair, set()).add(session)
+        self._counts["sessions_confirmed"] += 1
+        self._live.setdefault(pair, self._recall(pair)).last_knock_ns = self.clock()
+        row = self.machine.store.pair(pair)
+        if row is not None and row.effective is not session.pair.effective:
+            session.narrow(row)
+        return True
+
+    def session_lost(self, session: PairSession) -> None:
+        """A session is over."""
+        pair = session.pair.pairing
+        sessions = self._sessions.get(pair)
+        if sessions is not None and session in sessions:
+            sessions.discard(session)
+            if not sessions:
+                del self._sessions[pair]
+        self._counts["bytes_in"] += session.bytes_in
+        self._counts["bytes_out"] += session.bytes_out
+        live = self._live.get(pair)
+        if live is not None:
+            live.received_bytes += session.bytes_in
+            live.sent_bytes += session.bytes_out
+
+    def ceremony_waits(self, session: InviteSession) -> None:
+        """A ceremony waits for a human's word about its pairing."""
+        if session.pairing is not None:
+            self._ceremonies[session.pairing] = session
+
+    def ceremony_lost(self, session: InviteSession) -> None:
+        """A ceremony's connection is over."""
+        self._invite_sessions.discard(session)
+        if session.pairing is not None and self._ceremonies.get(session.pairing) is session:
+            del self._ceremonies[session.pairing]
+
+    async def _pair_stood(self, pair: bytes, receipt: Receipt) -> None:
+        ceremony = self._ceremonies.get(pair)
+        if ceremony is not None:
+            await ceremony.stood(receipt)
+
+    async def refused(self, pair: bytes) -> None:
+        """A pairing was denied or has lapsed: tell the machine that waits, if it is still here."""
+        ceremony = self._ceremonies.get(pair)
+        if ceremony is not None:
+            await ceremony.refuse()
+
+    async def sever(self, pair: bytes, *, by: str, reason: str, tell: bool, actor: str | None = None) -> tuple[Receipt, int, bool]:
+        """End a pair. Returns: the receipt, how many sessions were cut, and whether the other end was told."""
+        sessions = len(self._sessions.get(pair, ()))
+        receipt = await self.effects.run(
+            pairing.severed(pair=pair, by=by, signed=None, reason=reason, tell=tell, now_ns=self.clock(), actor=actor)
+        )
+        return receipt, sessions, tell and sessions > 0
+
+    async def confirm_genesis(self, pair: bytes) -> bool:
+        """The words of the first ADMIN pairing were compared at the house. Returns: whether it stands already.
+
+        Raises: Misuse: no such ceremony waits, or this house has its owner.
+        """
+        ceremony = self._ceremonies.get(pair)
+        if not self.before_genesis:
+            raise Misuse("this house has its owner already", "approve on a machine with an ADMIN pair: `tally approve ID`")
+        if ceremony is None:
+            raise Misuse("the machine is not there any more", "make a new invite and pair again")
+        ceremony.owner_confirmed = True
+        await ceremony.try_genesis()
+        row = self.machine.store.pair(pair)
+        return row is not None and row.stands
+
+    # --- What others ask -------------------------------------------------------------------------------------------------
+
+    @property
+    def before_genesis(self) -> bool:
+        """No human key with admin exists yet."""
+        return not any(key.kind == "human" for key in self.machine.store.keys())
+
+    def identity(self) -> HouseIdentity:
+        """What the house shows of itself in a ceremony."""
+        machine = self.machine
+        origin = machine.store.entry(0)
+        if origin is None:
+            raise AssertionError("a machine has its origin")
+        return HouseIdentity(
+            house_id=machine.house_id,
+            signing=machine.vault.machine.signing.public,
+            witness=machine.vault.witness.public,
+            log=machine.vault.log.ed25519.public,
+            log_pq=machine.vault.log.ml_dsa_44.public,
+            log_name=machine.log_name,
+            recovery=parse_cose_key(origin.event.blob("recovery_key")),
+            origin_hash=self.statements.origin_hash,
+            label=machine.settings.name,
+        )
+
+    def _recall(self, pair: bytes) -> Live:
+        match self.machine.memory.get(f"live/{pair.hex()}"):
+            case [knock, address, int(received), int(sent), mode, visibility]:
+                return Live(knock, address, received, sent, mode, visibility)  # type: ignore[arg-type]
+        return Live()
+
+    def live(self, pair: bytes) -> Mapping[str, Any]:
+        """What `tally status` shows of a pair beside the ledger; the bytes of open sessions included."""
+        live = self._live.get(pair) or self._recall(pair)
+        sessions = self._sessions.get(pair, set())
+        return {
+            "last_knock_ns": live.last_knock_ns,
+            "address": live.address,
+            "received_bytes": live.received_bytes + sum(session.bytes_in for session in sessions),
+            "sent_bytes": live.sent_bytes + sum(session.bytes_out for session in sessions),
+            "sessions": len(sessions),
+            "mode": live.mode,
+            "visibility": live.visibility,
+        }
+
+    def addresses(self) -> tuple[tuple[str, int], ...]:
+        """Where a client should knock: as the settings say, else the address this host uses towards its network."""
+        advertise = self.machine.settings.advertise
+        if advertise:
+            return (split(advertise, self.port),)
+        return ((own_address(self.machine.settings.address), self.port),)
+
+    def human_of(self, row: PairRow) -> str | None:
+        """The human key that an ADMIN proposal brings, as a COSE_Key in hexadecimal."""
+        proposal = self.machine.store.entry(row.created)
+        ext = None if proposal is None else proposal.event.get("ext")
+        return ext["human"].hex() if isinstance(ext, Mapping) and "human" in ext else None
+
+    def address_of(self, invite: bytes | None) -> str | None:
+        """Where the machine that redeemed an invite came from, while the house runs."""
+        return None if invite is None else self._addresses.get(invite)
+
+    def figures(self) -> Mapping[str, float]:
+        """For the metrics port."""
+        return {
+            **self._counts,
+            "signals_allowed": self._door.allowed,
+            "signals_refused": self._door.refused,
+            "pairs_standing": len(self._numbers),
+            "sessions_open": sum(len(sessions) for sessions in self._sessions.values()),
+            "proposals_open": len(self.machine.store.inbox()),
+            "ledger_entries": self.machine.store.size(),
+            "uptime_seconds": (time.time_ns() - self.started_ns) / 1e9,
+        }
+
+    def healthy(self) -> bool:
+        """Whether commands are still recorded."""
+        return self.machine.store.failure is None and self._udp is not None
+
+
+def _ephemeral() -> X25519KeyPair:
+    return X25519KeyPair.from_private(secrets.token_bytes(32))
+
+
+
+
+def own_address(bound: str) -> str:
+    """The address of this host that others on its network would use; loopback where there is no network. Sends nothing."""
+    if bound not in ("::", "0.0.0.0"):
+        return bound
+    for family, somewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):  # RFC 5737, RFC 3849
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((somewhere, 9))
+            return str(probe.getsockname()[0])
+    return "127.0.0.1"

@@ -1,0 +1,177 @@
+"""The house's own routes at the door: ping, status, checkpoint, log, inbox, pairs, statements (docs/spec/door.md)."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from tallystick.errors import Misuse
+from tallystick.node.door import Answer, Call, Route, json_answer, route
+from tallystick.node.view import entry_json, kind_of, pair_json, proposal_json
+from tallystick.pair.pairing import PairType, Role
+from tallystick.storage.rows import EntryRow, PairRow
+
+if TYPE_CHECKING:
+    from tallystick.node.house import House
+
+MAX_PAGE: Final = 200
+_MAX_TIME: Final = 2**63 - 1
+
+
+def house_routes(house: "House") -> tuple[Route, ...]:
+    """The rows of the table that lead to the house itself."""
+    rooms = _Rooms(house)
+    return (
+        route("GET", "/v1/ping", "pair.ping", rooms.ping),
+        route("GET", "/v1/status", "house.status", rooms.status),
+        route("GET", "/v1/checkpoint", "house.checkpoint", rooms.checkpoint),
+        route("GET", "/v1/log", "house.log", rooms.log),
+        route("GET", "/v1/inbox", "house.inbox", rooms.inbox),
+        route("GET", "/v1/pairs", "house.pairs", rooms.pairs),
+        route("POST", "/v1/statements", "statement.submit", rooms.statement),
+    )
+
+
+def key_class_of(house: "House", pair: PairRow) -> str:
+    """The class that the other machine claims for its key, from its proposal."""
+    row = house.machine.store.entry(pair.created)
+    ext = None if row is None else row.event.get("ext")
+    facts = ext.get("facts", b"") if isinstance(ext, Mapping) else b""
+    return next((line[10:].decode() for line in facts.split(b"\n") if line.startswith(b"key_class=")), "")
+
+
+def pairs_view(house: "House") -> list[dict[str, Any]]:
+    """Every pair of this machine, as `tally status` shows it."""
+    return [pair_json(row, key_class_of(house, row), house.live(row.pairing)) for row in house.machine.store.pairs()]
+
+
+def inbox_view(house: "House") -> list[dict[str, Any]]:
+    """The pairings that wait for a human."""
+    found = []
+    for item in house.machine.store.inbox():
+        row = house.machine.store.pair(item.identity) if item.kind == "pairing" else None
+        proposal = None if row is None else house.machine.store.entry(row.created)
+        if row is not None and proposal is not None and row.role is Role.HOUSE:
+            found.append(proposal_json(row, proposal.event, house.address_of(row.invite)))
+    return found
+
+
+def filters_of(house: "House", query: Mapping[str, Any]) -> dict[str, Any]:
+    """The filters of a log query. Raises: Misuse, Refused."""
+    store = house.machine.store
+    filters: dict[str, Any] = {}
+    if query.get("kind"):
+        filters["kinds"] = (kind_of(str(query["kind"])),)
+    if query.get("pair"):
+        filters["pair"] = store.pair_by_name(str(query["pair"])).pairing
+    if query.get("key"):
+        text = str(query["key"])
+        row = store.key(int(text.removeprefix("#"))) if text.removeprefix("#").isdigit() else store.key(_hex(text))
+        if row is None:
+            raise Misuse(f"no key is called {text[:40]}", "name it by its number (#12) or its KeyId in hexadecimal")
+        filters["key"] = bytes(row.key_id)
+    if query.get("since_ns"):
+        filters["since_ns"] = _whole(query["since_ns"])
+    return filters
+
+
+def page_of(house: "House", query: Mapping[str, Any], *, pair: bytes | None = None) -> list[dict[str, Any]]:
+    """A page of entries: from `after` upwards, or without it the newest `limit`. `pair`: only what concerns this pair."""
+    filters = filters_of(house, query)
+    if pair is not None:
+        filters["pair"] = pair
+    limit = min(_whole(query.get("limit") or 50), MAX_PAGE) or 1
+    rows: tuple[EntryRow, ...]
+    if query.get("after") is not None:
+        rows = house.machine.store.entries(_whole(query["after"]), limit=limit, **filters)
+    else:
+        rows = tuple(reversed(house.machine.store.entries(limit=limit, newest_first=True, **filters)))
+    return [entry_json(row) for row in rows]
+
+
+def _whole(value: object) -> int:
+    text = str(value)
+    if not text.isascii() or not text.isdigit() or len(text) > 19 or int(text) > _MAX_TIME:
+        raise Misuse(f"{text[:40]!r} is not a whole number")
+    return int(text)
+
+
+def _hex(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text) if len(text) == 64 else b""
+    except ValueError:
+        return b""
+
+
+class _Rooms:
+    """The handlers."""
+
+    def __init__(self, house: "House") -> None:
+        self._house = house
+
+    async def ping(self, call: Call) -> Answer:
+        """Are you there, and what is the time?"""
+        return json_answer({"time_ns": self._house.clock()})
+
+    async def status(self, call: Call) -> Answer:
+        """The house in counts and states, and the asker's own pair."""
+        house = self._house
+        row = house.machine.store.pair(call.session.asker.pair)
+        if row is None:
+            raise AssertionError("a session belongs to a pair")
+        settings = house.machine.settings
+        figures = house.figures()
+        return json_answer(
+            {
+                "house": house.machine.house_id.hex(),
+                "name": settings.name,
+                "type": row.effective.value,
+                "label": row.label,
+                "entries": house.machine.store.size(),
+                "pairs_standing": figures["pairs_standing"],
+                "sessions_open": figures["sessions_open"],
+                "uptime_seconds": int(figures["uptime_seconds"]),
+                "static": house.machine.vault.machine.static.public.hex(),
+                "advertise": [list(address) for address in house.addresses()],
+            }
+        )
+
+    async def checkpoint(self, call: Call) -> Answer:
+        """The newest signed checkpoint, and the proof that it continues the asker's."""
+        house = self._house
+        old = _whole(call.query.get("old") or 0)
+        shown = await asyncio.to_thread(house.publisher.show, old)
+        return json_answer({"checkpoint": shown.note.decode(), "proof": [each.hex() for each in shown.proof]})
+
+    async def log(self, call: Call) -> Answer:
+        """Entries: an ADMIN sees all, others those of their own pair."""
+        asker = call.session.asker
+        pair = None if asker.cap is PairType.ADMIN else asker.pair
+        return json_answer({"entries": await asyncio.to_thread(page_of, self._house, call.query, pair=pair)})
+
+    async def inbox(self, call: Call) -> Answer:
+        """What waits for a human."""
+        return json_answer({"proposals": await asyncio.to_thread(inbox_view, self._house)})
+
+    async def pairs(self, call: Call) -> Answer:
+        """Every pair, and what an approval must name: keys, proposal entry and suite of those that wait."""
+        house = self._house
+        rows = {row.pairing.hex(): row for row in await asyncio.to_thread(house.machine.store.pairs)}
+        pairs = await asyncio.to_thread(pairs_view, house)
+        details = {
+            pairing: {
+                "proposal": row.created,
+                "origin": house.statements.origin_hash.hex(),
+                "static": row.static_key.hex(),
+                "signing": row.signing_key.cose_key().hex(),
+                "witness": row.witness_key.hex(),
+                "human": house.human_of(row),
+                "signed_type": row.pair_type.value,
+            }
+            for pairing, row in rows.items()
+            if row.role is Role.HOUSE
+        }
+        return json_answer({"pairs": pairs, "details": details})
+
+    async def statement(self, call: Call) -> Answer:
+        """A human statement, carried by this pair."""
+        return json_answer(await self._house.statements.submit(call.body, call.session.asker))

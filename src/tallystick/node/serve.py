@@ -1,0 +1,219 @@
+"""`tally serve`: one house in one process, with its own socket, its metrics, and an orderly end."""
+
+import asyncio
+import os
+import secrets
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Final
+
+import uvloop
+
+from tallystick.errors import Misuse, Unavailable
+from tallystick.node import logging as lines
+from tallystick.node.effects import Effects, NoDoors
+from tallystick.node.house import House
+from tallystick.node.local import LocalServer
+from tallystick.node.machine import Machine
+from tallystick.node.metrics import MetricsServer
+from tallystick.node.rooms import filters_of, inbox_view, page_of, pairs_view
+from tallystick.node.settings import Settings
+from tallystick.node.statements import local_only
+from tallystick.node.view import entry_json
+from tallystick.pair.invite import Invite, InviteTerms, invite_id, invite_terms, invite_text
+from tallystick.pair.pairing import PairType
+from tallystick.passage import invite as invites
+from tallystick.passage import pairing
+
+FOLLOW_S: Final = 0.2
+_NS: Final = 10**9
+
+
+def run(settings: Settings, ready: Callable[[Mapping[str, Any]], None]) -> None:
+    """Run until SIGTERM or SIGINT. `ready` is told once the house hears knocks.
+
+    Raises: Unavailable: another process holds the home, the port is taken, the ledger stopped. Misuse, Refused.
+    """
+    uvloop.run(_run(settings, ready))
+
+
+async def _run(settings: Settings, ready: Callable[[Mapping[str, Any]], None]) -> None:
+    log = lines.start(settings)
+    with Machine.open(settings) as machine, machine.home.lock():
+        house = House(machine)
+        local = LocalServer(machine.home.house_socket, _handlers(house), {"follow": lambda args: _follow(house, args)})
+        metrics = MetricsServer(house.figures, house.healthy)
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        started: list[Any] = []
+        try:
+            await house.start()
+            started.append(house)
+            await local.start()
+            started.append(local)
+            port = await metrics.start(settings.metrics_port) if settings.metrics_port else 0
+            if port:
+                started.append(metrics)
+            facts = {
+                "house": machine.house_id.hex(),
+                "address": settings.address,
+                "port": house.port,
+                "metrics_port": port,
+                "pid": os.getpid(),
+            }
+            log.info("the house is open", extra=facts)
+            ready(facts)
+            waiting = [asyncio.create_task(stop.wait()), asyncio.create_task(house.failed.wait())]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in waiting:
+                task.cancel()
+        finally:
+            for part in reversed(started):
+                await part.stop()
+            log.info("the house is closed", extra={"entries": machine.store.size()})
+        failure = machine.store.failure
+        if failure is not None:
+            raise failure
+
+
+def make_invite(machine: Machine, terms: InviteTerms, addresses: tuple[tuple[str, int], ...], now_ns: int) -> tuple[Invite, bytes]:
+    """A fresh invite of this house and its secret."""
+    secret = secrets.token_bytes(16)
+    invite = Invite(
+        secret=secret,
+        house_static=machine.vault.machine.static.public,
+        addresses=addresses,
+        pair_type=terms.pair_type,
+        expires_s=(now_ns + terms.ttl_s * _NS) // _NS,
+    )
+    return invite, secret
+
+
+def invite_view(invite: Invite, label: str, approved: bool) -> dict[str, Any]:
+    """An invite as `tally invite` shows it."""
+    host, port = invite.addresses[0]
+    return {
+        "id": invite_id(invite.secret).hex()[:8],
+        "invite": invite_text(invite),
+        "type": invite.pair_type.value,
+        "label": label,
+        "address": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        "expires_ns": invite.expires_s * _NS,
+        "approved": approved,
+    }
+
+
+async def invite_at_house(
+    machine: Machine, effects: Effects, addresses: tuple[tuple[str, int], ...], args: Mapping[str, Any], now_ns: int
+) -> dict[str, Any]:
+    """The invite for the first ADMIN, given at the house itself. Raises: Misuse: the house has its owner already."""
+    if any(key.kind == "human" for key in machine.store.keys()):
+        raise Misuse("this house has its owner already", "make invites on a machine with an ADMIN pair: `tally invite`")
+    pair_type = PairType(str(args.get("type") or "ADMIN"))
+    local_only(pair_type)
+    ttl = args.get("ttl_s")
+    terms = invite_terms(pair_type=pair_type, ttl_s=int(ttl) if ttl else None, label=args.get("label") or None, genesis=True)
+    invite, secret = make_invite(machine, terms, addresses, now_ns)
+    await effects.run(invites.created(terms, secret, expires_ns=invite.expires_s * _NS, signed=None, now_ns=now_ns))
+    return invite_view(invite, terms.label or "", approved=False)
+
+
+async def invite_offline(machine: Machine, addresses: tuple[tuple[str, int], ...], args: Mapping[str, Any]) -> dict[str, Any]:
+    """The same while no house runs: it is heard from the next start on."""
+    return await invite_at_house(machine, Effects(machine.store, machine.vault, NoDoors()), addresses, args, time.time_ns())
+
+
+def _handlers(house: House) -> Mapping[str, Any]:
+    store = house.machine.store
+
+    def proposal(args: Mapping[str, Any]) -> bytes:
+        return store.pair_by_name(str(args.get("proposal", ""))).pairing
+
+    async def status(_: Mapping[str, Any]) -> Any:
+        size, root = store.head()
+        return {
+            "pid": os.getpid(),
+            "address": house.machine.settings.address,
+            "port": house.port,
+            "entries": size,
+            "root": root.hex(),
+            "open_proposals": len(inbox_view(house)),
+            "pairs": pairs_view(house),
+        }
+
+    async def invite(args: Mapping[str, Any]) -> Any:
+        return await invite_at_house(house.machine, house.effects, house.addresses(), args, house.clock())
+
+    async def inbox(_: Mapping[str, Any]) -> Any:
+        return {"proposals": inbox_view(house), "genesis": house.before_genesis}
+
+    async def confirm(args: Mapping[str, Any]) -> Any:
+        pair = proposal(args)
+        stands = await house.confirm_genesis(pair)
+        row = store.pair(pair)
+        return {"stands": stands, "entry": (row.stood if row is not None else None) or 0}
+
+    async def deny(args: Mapping[str, Any]) -> Any:
+        pair = proposal(args)
+        if not house.before_genesis:
+            raise Misuse("this house has its owner already", "deny on a machine with an ADMIN pair: `tally deny ID`")
+        receipt = await house.effects.run(
+            pairing.denied(pair=pair, signed=None, reason=str(args.get("reason") or "denied"), now_ns=house.clock())
+        )
+        await house.refused(pair)
+        return {"entry": receipt.index}
+
+    async def sever(args: Mapping[str, Any]) -> Any:
+        row = store.pair_by_name(str(args.get("name", "")))
+        receipt, cut, told = await house.sever(row.pairing, by="local", reason=str(args.get("reason") or "unspecified"), tell=True)
+        return {
+            "name": row.label or row.pairing.hex()[:8],
+            "pairing": row.pairing.hex(),
+            "sessions_cut": cut,
+            "told": told,
+            "entry": receipt.index,
+        }
+
+    async def log(args: Mapping[str, Any]) -> Any:
+        return {"entries": await asyncio.to_thread(page_of, house, args)}
+
+    async def checkpoint(_: Mapping[str, Any]) -> Any:
+        newest = await asyncio.to_thread(house.publisher.newest, fresh=True)
+        return {"size": newest.size, "root": newest.root.hex(), "checkpoint": newest.note.decode()}
+
+    async def stop(_: Mapping[str, Any]) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return {}
+
+    return {
+        "status": status,
+        "invite": invite,
+        "inbox": inbox,
+        "confirm": confirm,
+        "deny": deny,
+        "sever": sever,
+        "log": log,
+        "checkpoint": checkpoint,
+        "stop": stop,
+    }
+
+
+async def _follow(house: House, args: Mapping[str, Any]) -> AsyncIterator[Any]:
+    """Entries as they come, from `after` on."""
+    store = house.machine.store
+    filters = filters_of(house, args)
+    after = int(args["after"]) if args.get("after") is not None else store.size()
+    while True:
+        if store.failure is not None:
+            raise Unavailable("the ledger has stopped", "see the house's log")
+        size = store.size()
+        while after < size:
+            rows = store.entries(after, size, limit=200, **filters)
+            for row in rows:
+                yield entry_json(row)
+            after = rows[-1].index + 1 if len(rows) == 200 else size
+        await asyncio.sleep(FOLLOW_S)
+
