@@ -141,7 +141,7 @@ def parse_client_payload(payload: bytes) -> int | None:
 
 def parse_house_payload(payload: bytes) -> tuple[int, Mode] | None:
     """The house's TCP port and the mode it took, or None when these are not the bytes of a house's payload."""
-    if len(payload) != PAYLOAD_BYTES or payload[3:] != bytes(13) or not 1 <= payload[2] <= 3:
+    if len(payload) != PAYLOAD_BYTES or payload[3:] != bytes(13) or not Mode.OPEN <= payload[2] <= Mode.SIGNED:
         return None
     port = int.from_bytes(payload[:2], "big")
     return (port, Mode(payload[2])) if port else None

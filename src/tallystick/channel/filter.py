@@ -72,9 +72,10 @@ def assemble(program: Program) -> bytes:
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
 
 
-def datagrams_of(shapes: Iterable[Shape]) -> Program:
-    """For the UDP socket: keep a datagram when its first byte and size are those of one shape, drop all others.
+def datagrams_of(shapes: Iterable[tuple[int, int]]) -> Program:
+    """For a UDP socket: keep a datagram when its first byte and size are those of one shape, drop all others.
 
+    Args: shapes: (first byte, size in bytes), as in `channel.datagram.HOUSE_SHAPES`; a `Shape` is one.
     Raises: Misuse: no shape, too many, or one that no datagram can have.
     """
     body: list[Instruction] = []
