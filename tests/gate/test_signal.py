@@ -1,10 +1,11 @@
 """Signals: one form, two types, audience, age; and that the first ones ever signed still verify."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tallystick.canonical import Value, decode, encode
@@ -22,12 +23,15 @@ from tallystick.gate.signal import (
     check_age,
     check_audience,
     encode_signal,
+    parse_any,
     parse_payload,
+    parse_plain,
     parse_signal,
 )
 from tallystick.keys import KeyKind, PublicKey, sign1
 from tallystick.primitives import sha256
 from tallystick.rights.action import ActionClass
+from tallystick.rights.verb import VERBS
 from tests.gate.world import FULL, HOUSE_ID, HUMAN, MACHINE, NOW_NS, Key, proven, seed, signal, signed
 from tests.support import PROJECT
 
@@ -95,6 +99,78 @@ def test_reference_and_structure_hash(key: Key) -> None:
     assert found.reference == sha256(signature)
     assert found.structure_hash == sha256(encode(["Signature1", protected, b"", payload]))
     assert (found.kid, found.raw) == (key.public.key_id, raw)
+
+
+@st.composite
+def plain_payloads(draw: st.DrawFn) -> bytes:
+    """Payloads of the commonest shape, sometimes with a few bytes changed, put in or taken out."""
+    claims = draw(signals())
+    plain = replace(
+        claims, prev=(), challenge=None, token=None, scope=None, expires_ns=None, sensor=None, ext=(), crit=(),
+        commitments=replace(claims.commitments, observations=()),
+        n=draw(st.sampled_from([0, 23, 24, 255, 256, 65_535, 65_536, 2**32 - 1, 2**32]) | uints),
+        issued_at_ns=draw(st.sampled_from([0, 2**32 - 1, 2**32, NOW_NS, 2**63 - 1])),
+    )  # fmt: skip
+    payload = bytearray(encode_signal(plain))
+    for _ in range(draw(st.integers(0, 2))):
+        at = draw(st.integers(0, len(payload) - 1))
+        match draw(st.sampled_from(["change", "insert", "remove"])):
+            case "change":
+                payload[at] = draw(st.integers(0, 255))
+            case "insert":
+                payload.insert(at, draw(st.integers(0, 255)))
+            case _:
+                del payload[at]
+    return bytes(payload)
+
+
+@settings(max_examples=300)
+@given(plain_payloads())
+def test_the_fast_reader_reads_nothing_that_the_full_one_does_not(payload: bytes) -> None:
+    """Whatever `parse_plain` reads, `parse_any` reads as the same signal; what is Malformed to one is never read by the other."""
+    fast = parse_plain(payload)
+    if fast is not None:
+        assert fast == parse_any(payload)
+        assert encode_signal(fast) == payload
+
+
+def test_a_command_takes_the_fast_reader() -> None:
+    """The commands of a session are of the commonest shape, every one of the verbs and actions."""
+    for action in ActionClass:
+        for verb in VERBS:
+            for n in (0, 23, 24, 255, 256, 65_535, 65_536, 2**32 - 1):
+                claims = replace(signal(), action=action.value, verb=verb, n=n)
+                payload = encode_signal(claims)
+                assert parse_plain(payload) == parse_any(payload) == claims
+    assert parse_plain(encode_signal(FULL)) is None
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        (b"\x03\x67machine", b"\x03\x66machine"),
+        (b"\x03\x67machine", b"\x03\x68machine"),
+        (b"\x05\x6barchive.put", b"\x05\x6aarchive.put"),
+        (b"\x06\xa3", b"\x06\xa2"),
+        (b"\x06\xa3", b"\x06\xa4"),
+        (b"\x09\x00\x0a\x80", b"\x09\x18\x00\x0a\x80"),
+        (b"\x09\x00\x0a\x80", b"\x09\x19\x00\xff\x0a\x80"),
+        (b"\x09\x00\x0a\x80", b"\x09\x1a\x00\x00\xff\xff\x0a\x80"),
+        (b"\x07\x1b", b"\x07\x1b\x00\x00\x00\x00"),
+        (b"\x0a\x80", b"\x0a\x80\n"),
+    ],
+)
+def test_what_only_looks_plain_is_malformed(good: bytes, bad: bytes) -> None:
+    """Length bytes, counts and numbers that are not in their one form pass neither reader."""
+    payload = encode_signal(signal())
+    assert payload.count(good) == 1
+    changed = payload.replace(good, bad)
+    if bad.startswith(b"\x07"):  # a time under 2^32 in eight bytes
+        at = changed.index(b"\x07\x1b") + 10
+        changed = changed[:at] + changed[at + 4 :]
+    assert parse_plain(changed) is None
+    with pytest.raises(Malformed):
+        parse_payload(changed)
 
 
 def test_unproven_and_proven_are_two_types() -> None:

@@ -46,6 +46,16 @@ MAX_AGE_NS: Final = {
 }
 UNKNOWN_CLASS_AGE_NS: Final = 60 * _SECOND
 
+# The one encoding of a payload with the required fields only, no observations and no predecessor: nearly every command.
+# The expression leaves the lengths of class and verb and the shortest form of numbers to the code that uses it.
+_PLAIN: Final = re.compile(
+    rb"\xaa\x01\x01\x02\x58\x20(.{32})\x03([\x61-\x77])([a-z][a-z0-9-]{0,22})"
+    rb"\x04(?:\x64(read)|\x65(write|admin)|\x66(egress)|\x67(propose)|\x68(metadata))"
+    rb"\x05([\x63-\x77])([a-z][a-z0-9-]{0,31}\.[a-z][a-z0-9-]{0,31})"
+    rb"\x06([\xa0-\xa4])(?:\x01\x58\x20(.{32}))?(?:\x02\x58\x20(.{32}))?(?:\x03\x58\x20(.{32}))?(?:\x04\x58\x20(.{32}))?"
+    rb"\x07\x1b([\x00-\x7f].{7})\x08\x50(.{16})\x09([\x00-\x17]|\x18[\x18-\xff]|\x19.{2}|\x1a.{4})\x0a\x80",
+    re.DOTALL,
+)
 _PROVEN: Final = object()
 _REQUIRED: Final = frozenset(range(1, 11))
 _OPTIONAL: Final = frozenset(range(11, 18))
@@ -163,6 +173,48 @@ def parse_signal(data: bytes, *, known_ext: Collection[str] = ()) -> UnprovenSig
 
 def parse_payload(payload: bytes) -> Signal:
     """Read a payload of version 1. Raises: Malformed for any other bytes."""
+    return parse_plain(payload) or parse_any(payload)
+
+
+def parse_plain(payload: bytes) -> Signal | None:
+    """The commonest shape in one pass, a third of the time of `parse_any`; None for every other shape, good or bad.
+
+    Measured: reading a command's payload was a fifth of what the gate costs. The tests hold both readers against each other.
+    """
+    found = _PLAIN.fullmatch(payload)
+    if found is None:
+        return None
+    (
+        aud, kind_head, kind, read, other, egress, propose, metadata, verb_head, verb,
+        count, target, headers, body, place, issued_at, stream, n,
+    ) = found.groups()  # fmt: skip
+    said = (target is not None) + (headers is not None) + (body is not None) + (place is not None)
+    issued_at_ns = int.from_bytes(issued_at, "big")
+    number = int.from_bytes(n[1:], "big") if len(n) > 1 else n[0]
+    # A length byte that is not the text's, a count that is not the map's, a number in more bytes than it needs.
+    if (
+        kind_head[0] - 0x60 != len(kind)
+        or verb_head[0] - 0x60 != len(verb)
+        or count[0] - 0xA0 != said
+        or issued_at_ns < 2**32
+        or (len(n) == 3 and number < 256)
+        or (len(n) == 5 and number < 65_536)
+    ):
+        return None
+    return Signal(
+        aud=aud,
+        signal_class=str(kind, "ascii"),
+        action=str(read or other or egress or propose or metadata, "ascii"),
+        verb=str(verb, "ascii"),
+        commitments=Commitments(target=target, headers=headers, body=body, place=place),
+        issued_at_ns=issued_at_ns,
+        stream=stream,
+        n=number,
+    )
+
+
+def parse_any(payload: bytes) -> Signal:
+    """Every payload of version 1. Raises: Malformed for any other bytes."""
     fields = decode(payload, max_bytes=MAX_SIGNAL_BYTES, max_depth=4, max_items=512)
     if not isinstance(fields, dict) or not fields.keys() >= _REQUIRED or not fields.keys() - _REQUIRED <= _OPTIONAL:
         raise Malformed("signal: a field is missing, or one that version 1 does not have")
@@ -179,23 +231,17 @@ def parse_payload(payload: bytes) -> Signal:
         raise Malformed("signal: not a verb")
     if not isinstance(stream, bytes) or len(stream) != STREAM_BYTES:
         raise Malformed("signal: a stream is named by 16 bytes")
-    commitments, issued_at_ns, n, prev = _commitments(fields[6]), _uint(fields[7]), _uint(fields[9]), _prev(fields[10])
-    if len(fields) == len(_REQUIRED):
-        return Signal(
-            aud=aud, signal_class=kind, action=action, verb=verb, commitments=commitments, issued_at_ns=issued_at_ns,
-            stream=stream, n=n, prev=prev,
-        )  # fmt: skip
     ext = _ext(fields[16]) if 16 in fields else ()
     return Signal(
         aud=aud,
         signal_class=kind,
         action=action,
         verb=verb,
-        commitments=commitments,
-        issued_at_ns=issued_at_ns,
+        commitments=_commitments(fields[6]),
+        issued_at_ns=_uint(fields[7]),
         stream=stream,
-        n=n,
-        prev=prev,
+        n=_uint(fields[9]),
+        prev=_prev(fields[10]),
         challenge=_octets(fields[11], 64) if 11 in fields else None,
         token=_octets(fields[12], 4_096) if 12 in fields else None,
         scope=_reference(fields[13]) if 13 in fields else None,
