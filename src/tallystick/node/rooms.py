@@ -9,6 +9,7 @@ from tallystick.node.door import Answer, Call, Route, json_answer, route
 from tallystick.node.view import entry_json, kind_of, pair_json, proposal_json
 from tallystick.pair.pairing import PairType, Role
 from tallystick.storage.rows import EntryRow, PairRow
+from tallystick.storage.sqlite import Store
 
 if TYPE_CHECKING:
     from tallystick.node.house import House
@@ -55,9 +56,8 @@ def inbox_view(house: "House") -> list[dict[str, Any]]:
     return found
 
 
-def filters_of(house: "House", query: Mapping[str, Any]) -> dict[str, Any]:
+def filters_of(store: Store, query: Mapping[str, Any]) -> dict[str, Any]:
     """The filters of a log query. Raises: Misuse, Refused."""
-    store = house.machine.store
     filters: dict[str, Any] = {}
     if query.get("kind"):
         filters["kinds"] = (kind_of(str(query["kind"])),)
@@ -74,17 +74,17 @@ def filters_of(house: "House", query: Mapping[str, Any]) -> dict[str, Any]:
     return filters
 
 
-def page_of(house: "House", query: Mapping[str, Any], *, pair: bytes | None = None) -> list[dict[str, Any]]:
+def page_of(store: Store, query: Mapping[str, Any], *, pair: bytes | None = None) -> list[dict[str, Any]]:
     """A page of entries: from `after` upwards, or without it the newest `limit`. `pair`: only what concerns this pair."""
-    filters = filters_of(house, query)
+    filters = filters_of(store, query)
     if pair is not None:
         filters["pair"] = pair
     limit = min(_whole(query.get("limit") or 50), MAX_PAGE) or 1
     rows: tuple[EntryRow, ...]
     if query.get("after") is not None:
-        rows = house.machine.store.entries(_whole(query["after"]), limit=limit, **filters)
+        rows = store.entries(_whole(query["after"]), limit=limit, **filters)
     else:
-        rows = tuple(reversed(house.machine.store.entries(limit=limit, newest_first=True, **filters)))
+        rows = tuple(reversed(store.entries(limit=limit, newest_first=True, **filters)))
     return [entry_json(row) for row in rows]
 
 
@@ -146,7 +146,7 @@ class _Rooms:
         """Entries: an ADMIN sees all, others those of their own pair."""
         asker = call.session.asker
         pair = None if asker.cap is PairType.ADMIN else asker.pair
-        return json_answer({"entries": await asyncio.to_thread(page_of, self._house, call.query, pair=pair)})
+        return json_answer({"entries": await asyncio.to_thread(page_of, self._house.machine.store, call.query, pair=pair)})
 
     async def inbox(self, call: Call) -> Answer:
         """What waits for a human."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import uvloop
 
-from tallystick.errors import Misuse, Unavailable
+from tallystick.errors import Malformed, Misuse, Unavailable
 from tallystick.node import logging as lines
 from tallystick.node.effects import Effects, NoDoors
 from tallystick.node.house import House
@@ -177,8 +177,11 @@ def _handlers(house: House) -> Mapping[str, Any]:
             "entry": receipt.index,
         }
 
+    async def replace_admins(args: Mapping[str, Any]) -> Any:
+        return await house.statements.submit_here(_bytes(args.get("bundle")))
+
     async def log(args: Mapping[str, Any]) -> Any:
-        return {"entries": await asyncio.to_thread(page_of, house, args)}
+        return {"entries": await asyncio.to_thread(page_of, store, args)}
 
     async def checkpoint(_: Mapping[str, Any]) -> Any:
         newest = await asyncio.to_thread(house.publisher.newest, fresh=True)
@@ -195,16 +198,24 @@ def _handlers(house: House) -> Mapping[str, Any]:
         "confirm": confirm,
         "deny": deny,
         "sever": sever,
+        "replace-admins": replace_admins,
         "log": log,
         "checkpoint": checkpoint,
         "stop": stop,
     }
 
 
+def _bytes(text: object) -> bytes:
+    try:
+        return bytes.fromhex(str(text))
+    except ValueError:
+        raise Malformed("not bytes in hexadecimal") from None
+
+
 async def _follow(house: House, args: Mapping[str, Any]) -> AsyncIterator[Any]:
     """Entries as they come, from `after` on."""
     store = house.machine.store
-    filters = filters_of(house, args)
+    filters = filters_of(store, args)
     after = int(args["after"]) if args.get("after") is not None else store.size()
     while True:
         if store.failure is not None:

@@ -99,6 +99,21 @@ class Statements:
         receipt = await self._do(statement, signed_of(proven, carried), secret, now_ns)
         return {"verb": proven.signal.claims.verb, "entry": receipt.index}
 
+    async def submit_here(self, bundle: bytes) -> dict[str, Any]:
+        """The recovery key's statement, given at the house itself: every other key needs a pair to carry its word.
+
+        Raises: Malformed, Unproven, Refused, Unavailable.
+        """
+        unproven = parse_bundle(bundle)
+        if unproven.signal.claims.verb != "key.replace-admins":
+            raise Misuse("only the recovery key's statement is taken here", "hand others in on a machine with an ADMIN pair")
+        proven = unproven.prove(self._human_key(unproven).public)
+        now_ns = time.time_ns()
+        check_audience(proven.signal, self._machine.house_id)
+        check_age(proven.signal, now_ns)
+        receipt = await self._do(parse_statement(proven.body), signed_of(proven, None), None, now_ns)
+        return {"verb": proven.signal.claims.verb, "entry": receipt.index}
+
     def _human_key(self, unproven: UnprovenStatement) -> KeyRow:
         key = self._machine.store.key(unproven.kid)
         recovery = unproven.signal.claims.verb == "key.replace-admins"

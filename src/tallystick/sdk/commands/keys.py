@@ -1,0 +1,87 @@
+"""key new, key ls, key replace-admins: the human keys on this machine, and the recovery key's one statement."""
+
+import secrets
+import time
+from typing import Any
+
+from tallystick.errors import Malformed, Misuse
+from tallystick.gate.statement import sign_statement
+from tallystick.keys import HumanKey, PublicKey, parse_cose_key
+from tallystick.node.machine import Machine
+from tallystick.node.settings import Settings
+from tallystick.pair.pairing import Role
+from tallystick.pair.statement import ReplaceAdmins, encode_statement
+from tallystick.primitives import sha256
+from tallystick.sdk.commands.where import Passphrase, ask_house
+from tallystick.vault import recovery_from_text
+
+MIN_PASSPHRASE = 8
+
+
+def _view(key: HumanKey, number: int | None, created_ns: int) -> dict[str, Any]:
+    return {
+        "number": number,
+        "key": str(key.key_id),
+        "label": key.label,
+        "kind": "human",
+        "key_class": key.key_class.value,
+        "created_ns": created_ns,
+        "public": key.public.cose_key().hex(),
+    }
+
+
+def key_new(settings: Settings, *, label: str, passphrase: Passphrase, scripted: bool) -> dict[str, Any]:
+    """A new human key, locked by a passphrase. Raises: Misuse: too short a passphrase."""
+    words = passphrase(f"a new human key {label}".rstrip())
+    if len(words) < MIN_PASSPHRASE:
+        raise Misuse(f"a passphrase has at least {MIN_PASSPHRASE} characters", "take several words")
+    try:
+        text = words.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Malformed("the passphrase is not UTF-8 text") from None
+    with Machine.open_or_create(settings, Role.CLIENT) as machine:
+        key = machine.vault.new_human(label or settings.name, text, scripted=scripted)
+    return _view(key, None, time.time_ns())
+
+
+def key_ls(settings: Settings) -> dict[str, Any]:
+    """The human keys in this machine's vault."""
+    with Machine.open(settings) as machine:
+        rows = {bytes(row.key_id): row for row in machine.store.keys()}
+        keys = []
+        for key in machine.vault.humans():
+            row = rows.get(bytes(key.key_id))
+            entry = None if row is None else machine.store.entry(row.introduced)
+            keys.append(_view(key, None if row is None else row.number, 0 if entry is None else entry.event.time_ns))
+    return {"keys": keys}
+
+
+def key_replace_admins(settings: Settings, *, recovery: str, admins: list[str]) -> dict[str, Any]:
+    """At the house itself: the recovery key names the admin human keys anew; all others lose `admin`.
+
+    Args: recovery: the text from paper.  admins: public keys as `tally key ls --json` shows them.
+    Raises: Malformed, Unproven: not this house's recovery key. Unavailable: the house does not run.
+    """
+    keys = tuple(_public(text) for text in admins)
+    signer = recovery_from_text(recovery)
+    with Machine.open(settings) as machine:
+        house_id, origin = bytes(machine.house_id), sha256(machine.log_name.encode())
+    bundle = sign_statement(
+        signer,
+        encode_statement(ReplaceAdmins(origin=origin, admins=keys)),
+        house_id=house_id,
+        issued_at_ns=time.time_ns(),
+        stream=secrets.token_bytes(16),
+        n=0,
+        salt=secrets.token_bytes(32),
+    )
+    answer = ask_house(settings, "replace-admins", bundle=bundle.hex())
+    return {"entry": answer["entry"], "admins": [str(key.key_id) for key in keys]}
+
+
+def _public(text: str) -> PublicKey:
+    try:
+        raw = bytes.fromhex(text)
+    except ValueError:
+        raise Malformed("a public key is hexadecimal", "copy `public` from `tally key ls --json`") from None
+    return parse_cose_key(raw)

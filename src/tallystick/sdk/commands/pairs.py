@@ -1,0 +1,268 @@
+"""pair, inbox, approve, deny, ping, downgrade, sever: the life of a pair, from either end."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tallystick.errors import Misuse, Refused, Unavailable
+from tallystick.keys import KeyKind, parse_cose_key, pinned
+from tallystick.node.asking import redeem
+from tallystick.node.client import HouseSession
+from tallystick.node.effects import Effects, NoDoors
+from tallystick.node.machine import Machine
+from tallystick.node.settings import Settings
+from tallystick.pair.invite import parse_invite
+from tallystick.pair.pairing import PairType, Role, Suite
+from tallystick.pair.statement import EntryRef, PairApprove, PairDeny, PairDowngrade
+from tallystick.passage import pairing
+from tallystick.rights.matrix import ordered_actions
+from tallystick.sdk.commands.where import Passphrase, ask_house, at_the_house, human_key, is_running, open_human, run, submit, the_house
+
+WAIT_S = 600.0
+
+
+def pair(
+    settings: Settings,
+    *,
+    invite: str,
+    label: str,
+    show_words: Callable[[Sequence[str], str], None],
+    passphrase: Passphrase,
+    scripted: bool,
+    wait_s: float = WAIT_S,
+) -> dict[str, Any]:
+    """Redeem an invite; returns when the pair stands, or when nobody has approved it within `wait_s`."""
+    parsed = parse_invite(invite)
+    with Machine.open_or_create(settings, Role.CLIENT) as machine:
+        human = None
+        if parsed.pair_type is PairType.ADMIN:
+            if not machine.vault.humans():
+                words = passphrase("a new human key for this machine's owner")
+                machine.vault.new_human(label or settings.name, words.decode("utf-8"), scripted=scripted)
+                signers = iter([machine.vault.human_signer(machine.vault.humans()[0].key_id, words.decode("utf-8")) for _ in range(2)])
+            else:
+                signers = iter(open_human(machine, human_key(machine), passphrase, times=2))
+            human = signers
+        redeemed = run(redeem(machine, parsed, label=label or settings.name, human=human, show_words=show_words, wait_s=wait_s))
+        return {
+            "name": redeemed.house_label,
+            "house": redeemed.house_id.hex(),
+            "type": redeemed.pair_type.value,
+            "state": redeemed.state,
+            "pairing": redeemed.pairing_id.hex(),
+            "words": list(redeemed.words),
+            "digits": redeemed.digits,
+        }
+
+
+def inbox(settings: Settings) -> dict[str, Any]:
+    """The open proposals: of this house, or of the house this machine is an ADMIN of."""
+    if at_the_house(settings):
+        return {"proposals": ask_house(settings, "inbox")["proposals"]}
+    with Machine.open(settings) as machine:
+
+        async def ask() -> dict[str, Any]:
+            async with await HouseSession.open(machine, the_house(machine, "")) as session:
+                answer: dict[str, Any] = await session.get("/v1/inbox", verb="house.inbox")
+                return answer
+
+        return {"proposals": run(ask())["proposals"]}
+
+
+def _chosen(proposals: Sequence[Mapping[str, Any]], wanted: str) -> Mapping[str, Any]:
+    found = [each for each in proposals if each["id"] == wanted.lower() or each["label"] == wanted]
+    if len(found) != 1:
+        raise Refused(f"{'no' if not found else 'more than one'} proposal is called {wanted[:40]}", "`tally inbox` lists them")
+    return found[0]
+
+
+def approve(
+    settings: Settings, *, proposal: str, confirm: Callable[[Mapping[str, Any]], bool], passphrase: Passphrase, scripted: bool
+) -> dict[str, Any]:
+    """Confirm the first ADMIN at the house, or sign a pairing with a human key on an ADMIN machine.
+
+    Raises: Refused: the words differ (the proposal is denied then), or nobody waits under that name.
+    """
+    if at_the_house(settings):
+        chosen = _chosen(ask_house(settings, "inbox")["proposals"], proposal)
+        if not confirm(chosen):
+            ask_house(settings, "deny", proposal=chosen["id"], reason="wrong-words")
+            raise Refused("the words differ: the pairing is denied and its invite burnt", "somebody may sit in the middle; invite again")
+        answer = ask_house(settings, "confirm", proposal=chosen["id"])
+        if not answer["stands"]:
+            answer = _wait_until_stands(settings, chosen["id"])
+        return {"id": chosen["id"], "label": chosen["label"], "type": chosen["type"], "entry": answer["entry"]}
+    with Machine.open(settings) as machine:
+        house = the_house(machine, "")
+
+        async def look() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+            async with await HouseSession.open(machine, house) as session:
+                waiting = await session.get("/v1/inbox", verb="house.inbox")
+                pairs = await session.get("/v1/pairs", verb="house.pairs")
+                chosen = _chosen(waiting["proposals"], proposal)
+                pairing_id = next(each for each in pairs["details"] if each.startswith(chosen["id"]))
+                return chosen, {**pairs["details"][pairing_id], "pairing": pairing_id, "suite": _suite(pairs["pairs"], pairing_id)}
+
+        chosen, detail = run(look())
+        # The person is asked between two sessions: nothing stays open while somebody compares words.
+        if not confirm(chosen):
+            deny(settings, proposal=chosen["id"], reason="wrong-words", passphrase=passphrase)
+            raise Refused("the words differ: the pairing is denied and its invite burnt", "somebody may sit in the middle; invite again")
+        signer = open_human(machine, human_key(machine), passphrase)[0]
+        signing = parse_cose_key(bytes.fromhex(detail["signing"]))
+        if str(signing.key_id) != chosen["key"]:
+            raise Refused("the house shows another key than the one in the inbox", "look at `tally inbox` again")
+        kind = PairType(detail["signed_type"])
+        statement = PairApprove(
+            pairing_id=bytes.fromhex(detail["pairing"]),
+            proposal=EntryRef(origin=bytes.fromhex(detail["origin"]), index=int(detail["proposal"])),
+            static=bytes.fromhex(detail["static"]),
+            signing=signing,
+            witness=pinned(KeyKind.ED25519, bytes.fromhex(detail["witness"])),
+            human=None if detail["human"] is None else parse_cose_key(bytes.fromhex(detail["human"])),
+            pair_type=kind,
+            suite=Suite(detail["suite"]),
+            label=chosen["label"],
+            actions=ordered_actions(kind),
+        )
+
+        async def sign() -> dict[str, Any]:
+            async with await HouseSession.open(machine, house) as session:
+                return await submit(session, house, signer, statement)
+
+        return {"id": chosen["id"], "label": chosen["label"], "type": kind.value, "entry": run(sign())["entry"]}
+
+
+def _suite(pairs: Sequence[Mapping[str, Any]], pairing_id: str) -> str:
+    return str(next(each["suite"] for each in pairs if each["pairing"] == pairing_id))
+
+
+def _wait_until_stands(settings: Settings, proposal: str, wait_s: float = 300.0) -> dict[str, Any]:
+    """The words were confirmed before the owner signed on the other machine: wait for that signature."""
+    deadline = time.monotonic() + wait_s
+    while time.monotonic() < deadline:
+        for row in ask_house(settings, "status")["pairs"]:
+            if row["pairing"].startswith(proposal) and row["state"] != "waiting":
+                if row["state"] != "standing":
+                    raise Refused(f"the pairing is {row['state']}", "make a new invite")
+                entries = ask_house(settings, "log", kind="pairing-approved", pair=row["name"], limit=1)["entries"]
+                return {"entry": entries[-1]["index"] if entries else 0}
+        time.sleep(0.2)
+    raise Unavailable("the owner has not signed on the other machine yet", "finish `tally pair` there; this confirmation stays good")
+
+
+def deny(settings: Settings, *, proposal: str, reason: str, passphrase: Passphrase) -> dict[str, Any]:
+    """Turn a proposal away: at the house before genesis, otherwise signed by a human key."""
+    if at_the_house(settings):
+        chosen = _chosen(ask_house(settings, "inbox")["proposals"], proposal)
+        answer = ask_house(settings, "deny", proposal=chosen["id"], reason="denied")
+        return {"id": chosen["id"], "entry": answer["entry"]}
+    with Machine.open(settings) as machine:
+        house = the_house(machine, "")
+        signer = open_human(machine, human_key(machine), passphrase)[0]
+
+        async def ask() -> dict[str, Any]:
+            async with await HouseSession.open(machine, house) as session:
+                chosen = _chosen((await session.get("/v1/inbox", verb="house.inbox"))["proposals"], proposal)
+                details = (await session.get("/v1/pairs", verb="house.pairs"))["details"]
+                pairing_id = next(each for each in details if each.startswith(chosen["id"]))
+                detail = details[pairing_id]
+                statement = PairDeny(
+                    pairing_id=bytes.fromhex(pairing_id),
+                    proposal=EntryRef(origin=bytes.fromhex(detail["origin"]), index=int(detail["proposal"])),
+                    reason="wrong-words" if reason == "wrong-words" else "denied",
+                )
+                answer = await submit(session, house, signer, statement)
+                return {"id": chosen["id"], "entry": answer["entry"]}
+
+        return run(ask())
+
+
+def ping(settings: Settings, *, house: str, count: int) -> dict[str, Any]:
+    """Knock, connect and exchange `count` small messages."""
+    with Machine.open(settings) as machine:
+
+        async def ask() -> dict[str, Any]:
+            answers = []
+            row = the_house(machine, house)
+            began = time.monotonic()
+            async with await HouseSession.open(machine, row) as session:
+                for number in range(1, count + 1):
+                    await session.get("/v1/ping", verb="pair.ping")
+                    answers.append({"number": number, "ms": (time.monotonic() - began) * 1e3})
+                    began = time.monotonic()
+                return {
+                    "house": row.label,
+                    "address": session.address,
+                    "mode": session.mode.value,
+                    "visibility": session.visibility,
+                    "answers": answers,
+                }
+
+        return run(ask())
+
+
+def downgrade(settings: Settings, *, name: str, pair_type: str, passphrase: Passphrase, scripted: bool) -> dict[str, Any]:
+    """Narrow the type of a pair, signed by a human key on an ADMIN machine."""
+    if at_the_house(settings):
+        raise Misuse("a downgrade is signed by a human key", "give the command on a machine with an ADMIN pair")
+    with Machine.open(settings) as machine:
+        house = the_house(machine, "")
+        signer = open_human(machine, human_key(machine), passphrase)[0]
+
+        async def ask() -> dict[str, Any]:
+            async with await HouseSession.open(machine, house) as session:
+                rows = (await session.get("/v1/pairs", verb="house.pairs"))["pairs"]
+                row = named(rows, name)
+                statement = PairDowngrade(pairing_id=bytes.fromhex(row["pairing"]), pair_type=PairType(pair_type))
+                answer = await submit(session, house, signer, statement)
+                return {"name": row["name"], "before": row["type"], "type": pair_type, "entry": answer["entry"]}
+
+        return run(ask())
+
+
+def named(rows: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
+    """The standing pair of this name. Raises: Refused."""
+    found = [row for row in rows if name in (row["name"], row["pairing"]) or (len(name) >= 8 and row["pairing"].startswith(name.lower()))]
+    standing = [row for row in found if row["state"] == "standing"] or found
+    if len(standing) != 1:
+        raise Refused(f"{'no' if not standing else 'more than one'} pair is called {name[:60]}", "`tally status` lists them")
+    return standing[0]
+
+
+def sever(settings: Settings, *, name: str, reason: str) -> dict[str, Any]:
+    """End a pair at this end, and tell the other if it can be reached."""
+    if at_the_house(settings) and is_running(settings):
+        answer: dict[str, Any] = ask_house(settings, "sever", name=name, reason="unspecified")
+        return answer
+    with Machine.open(settings) as machine:
+        row = machine.store.pair_by_name(name)
+        if row.state not in ("standing", "pending", "broken"):
+            raise Refused(f"the pair with {name} is {row.state} already", "see `tally status`")
+
+        async def end() -> dict[str, Any]:
+            told = False
+            if row.role is Role.CLIENT and row.state == "standing":
+                try:
+                    async with await HouseSession.open(machine, row) as session:
+                        await session.tell_severed()
+                        told = True
+                except (Unavailable, Refused):
+                    told = False  # silence: it is off, or has severed us before
+            effects = Effects(machine.store, machine.vault, NoDoors())
+            walk = pairing.severed(
+                pair=row.pairing, by="local", signed=None, reason="unspecified", tell=False, now_ns=time.time_ns(), actor="local"
+            )
+            receipt = await effects.run(walk)
+            return {
+                "name": row.label or name,
+                "pairing": row.pairing.hex(),
+                "sessions_cut": int(told),
+                "told": told,
+                "entry": receipt.index,
+            }
+
+        if machine.role is Role.HOUSE:
+            with machine.home.lock():
+                return run(end())
+        return run(end())

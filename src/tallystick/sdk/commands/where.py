@@ -1,0 +1,111 @@
+"""Where a command runs: at the house itself, or on a machine that is paired with one; and how a human key signs there."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
+
+import uvloop
+
+from tallystick.canonical import encode
+from tallystick.errors import Malformed, Misuse, Refused
+from tallystick.gate.statement import sign_statement
+from tallystick.keys import HumanKey, Signer
+from tallystick.node import local
+from tallystick.node.client import HouseSession
+from tallystick.node.home import Home
+from tallystick.node.machine import Machine
+from tallystick.node.settings import Settings
+from tallystick.pair.pairing import Role
+from tallystick.pair.statement import Statement, encode_statement
+from tallystick.storage.rows import PairRow
+
+Passphrase = Callable[[str], bytes]
+_T = TypeVar("_T")
+NO_MACHINE: Final = "there is no machine here"
+
+
+def run(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run a command's asynchronous part to its end."""
+    if uvloop is not None:
+        return uvloop.run(work)
+    return asyncio.run(work)
+
+
+def ask_house(settings: Settings, verb: str, **args: Any) -> Any:
+    """Ask the house that runs on this state directory. Raises: Unavailable: none does."""
+    return run(local.call(Home(settings.home).house_socket, verb, args))
+
+
+def is_running(settings: Settings) -> bool:
+    """Whether a house answers on this state directory's socket."""
+    return Home(settings.home).house_socket.exists()
+
+
+def the_house(machine: Machine, name: str) -> PairRow:
+    """The pair with a house: by name, or the only one. Raises: Refused, Misuse."""
+    wanted = name or machine.settings.house
+    if wanted:
+        row = machine.store.pair_by_name(wanted)
+        if row.role is not Role.CLIENT:
+            raise Misuse(f"{wanted} is not a house of this machine", "see `tally status`")
+    else:
+        rows = [row for row in machine.store.pairs() if row.role is Role.CLIENT and row.state in ("standing", "pending")]
+        if not rows:
+            raise Refused("this machine is paired with no house", "`tally pair INVITE` pairs it; an owner of the house makes the invite")
+        if len(rows) > 1:
+            names = ", ".join(row.label for row in rows[:5])
+            raise Misuse(f"this machine is paired with several houses: {names}", "name one, or set `house` in tally.toml")
+        row = rows[0]
+    if row.state not in ("standing", "pending"):
+        raise Refused(f"the pair with {row.label} is {row.state}", "pair again with a new invite")
+    return row
+
+
+def at_the_house(settings: Settings) -> bool:
+    """Whether this home is a house's own. Raises: Misuse: there is no machine."""
+    with Machine.open(settings) as machine:
+        return machine.role is Role.HOUSE
+
+
+def human_key(machine: Machine, key_id: bytes | None = None) -> HumanKey:
+    """The human key of this machine's vault: the one asked for, or the only one. Raises: Refused, Misuse."""
+    keys = machine.vault.humans()
+    if key_id is not None:
+        keys = tuple(key for key in keys if key.key_id == key_id)
+    if not keys:
+        raise Refused("there is no human key on this machine", "`tally key new` makes one; it must be an admin of the house to sign")
+    if len(keys) > 1:
+        raise Misuse("there are several human keys on this machine", "name one with --key")
+    return keys[0]
+
+
+def open_human(machine: Machine, key: HumanKey, passphrase: Passphrase, *, times: int = 1) -> list[Signer]:
+    """The human key, opened for `times` signatures with one question to the person. Raises: Unproven: the wrong passphrase."""
+    text = passphrase(f"{key.label or 'human key'} ({str(key.key_id)[:13]})")
+    try:
+        words = text.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Malformed("the passphrase is not UTF-8 text", "give it as it was given when the key was made") from None
+    return [machine.vault.human_signer(key.key_id, words) for _ in range(times)]
+
+
+async def submit(
+    session: HouseSession, house: PairRow, signer: Signer, statement: Statement, *, secret: bytes | None = None
+) -> dict[str, Any]:
+    """Sign a human statement and hand it to the house. Raises: what the house answered."""
+    if house.house is None:
+        raise AssertionError("a pair with a house knows its id")
+    bundle = sign_statement(
+        signer,
+        encode_statement(statement),
+        house_id=bytes(house.house),
+        issued_at_ns=time.time_ns(),
+        stream=secrets.token_bytes(16),
+        n=0,
+        salt=secrets.token_bytes(32),
+    )
+    response = await session.post("/v1/statements", verb="statement.submit", body=encode([bundle, secret]))
+    answer: dict[str, Any] = response
+    return answer
