@@ -42,7 +42,18 @@ HOUSE, WITNESS, RECOVERY, OWNER, OTHER = (Key.named(name) for name in ("house", 
 
 def signal(key: Key, n: int, *, stream: bytes = bytes(16), verb: str = "archive.get", action: str = "read", salt: bytes = b"") -> bytes:
     """A signed payload v1 with the fields the ledger reads; `salt` makes another statement of the same number."""
-    payload = {1: 1, 2: bytes(HOUSE.id), 3: "machine", 4: action, 5: verb, 6: {1: sha256(salt)}, 7: START, 8: stream, 9: n, 10: []}
+    payload: dict[int, Any] = {
+        1: 1,
+        2: bytes(HOUSE.id),
+        3: "machine",
+        4: action,
+        5: verb,
+        6: {1: sha256(salt)},
+        7: START,
+        8: stream,
+        9: n,
+        10: [],
+    }
     return sign1(key, encode(payload))
 
 

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from typing import Any
 
 from tallystick.ledger.event import Event, Kind
 from tallystick.primitives import sha256
@@ -42,7 +43,7 @@ def event(dice: random.Random, n: int) -> Event:
     tag, pairing = (sha256(bytes((kind, dice.randrange(12)))) for kind in (1, 2))
     machine, human = dice.choice(MACHINES), dice.choice(HUMANS)
     pair_type, entry = dice.choice(TYPES), dice.randrange(1, n + 3)
-    by = {"key": bytes(human.id)}
+    by: dict[str, Any] = {"key": bytes(human.id)}
     match dice.randrange(19):
         case 0:
             return invite_created(tag, pair_type=pair_type, time_ns=now, lives_ns=dice.choice((5, 500)), label=f"m{n}")
@@ -88,7 +89,7 @@ def event(dice: random.Random, n: int) -> Event:
         case 15:
             return Event.of(Kind.BODY_ERASED, now, entry=entry, reason="asked")
         case 16 if not dice.randrange(12):
-            fields = {"admin_keys": (OWNER.public.cose_key(),), "statement": b"x", "statement_salt": bytes(32)}
+            fields: dict[str, Any] = {"admin_keys": (OWNER.public.cose_key(),), "statement": b"x", "statement_salt": bytes(32)}
             return Event.of(Kind.ADMINS_REPLACED, now, signal=signal(RECOVERY, n), **fields)
         case 16 | 17:
             raw = signal(machine, dice.randrange(max(2, n // 2)), salt=bytes([dice.randrange(20) == 0]))

@@ -54,7 +54,7 @@ def test_kill_9_loses_nothing_acknowledged(tmp_path: Path) -> None:
     dice = random.Random(9)
     environment = os.environ | {"PYTHONPATH": f"{PROJECT / 'src'}:{PROJECT}"}
     acknowledged: dict[int, str] = {}
-    anchor = (1, b"")
+    anchor, size = (1, b""), 0
     for kill in range(KILLS):
         child = subprocess.Popen([sys.executable, "-c", CHILD, str(path)], stdout=subprocess.PIPE, env=environment, cwd=PROJECT)
         assert child.stdout is not None

@@ -34,7 +34,8 @@ def house(path: Path) -> None:
 
 
 def push(store: Store, count: int) -> tuple[list[Receipt], list[Unavailable]]:
-    acknowledged, failed = [], []
+    acknowledged: list[Receipt] = []
+    failed: list[Unavailable] = []
     for n in range(count):
         try:
             acknowledged += store.append(answer(n)).result(10)
@@ -157,5 +158,6 @@ def test_a_body_that_cannot_be_stored_is_not_recorded(tmp_path: Path, monkeypatc
             patch.setattr(bodies, "put", broken_disk)
             with pytest.raises(Unavailable):
                 store.append(answer(1), openings=[b"x"]).result(10)
-        assert store.failure is not None
+        with pytest.raises(Unavailable):
+            store.append(answer(1))
     check(path, [receipt])

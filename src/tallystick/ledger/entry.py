@@ -35,11 +35,14 @@ def decode(leaf: bytes) -> Event:
         if name is None:
             raise Malformed(f"a leaf has no field {number!r}")
         fields[name] = value
-    if fields.pop("version", None) != VERSION:
+    version, code = fields.pop("version", None), fields.pop("kind", None)
+    # `True == 1` in Python; in a leaf they are two forms, and only one of them is ours.
+    if type(version) is not int or version != VERSION:
         raise Malformed("a leaf of an unknown version", "A newer tallystick may have written this ledger.")
-    code = fields.pop("kind", None)
     try:
-        kind = Kind(code)  # type: ignore[arg-type]
+        if type(code) is not int:
+            raise ValueError
+        kind = Kind(code)
     except ValueError:
         raise Malformed(f"a leaf of unknown kind {code!r}", "A newer tallystick may have written this ledger.") from None
     return Event.checked(kind, fields.pop("time", None), fields.pop("actor", None), fields)
