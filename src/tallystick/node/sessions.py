@@ -1,14 +1,17 @@
 """A house's sessions: one of a pair with its door, and one of an invite with its ceremony. Each stands on a `Connection`."""
 
 import asyncio
+import logging
 import secrets
 from typing import TYPE_CHECKING, Final
 
 from tallystick.channel.event import Checkpoint, Confirmed, Data, End, Event, Pairing, Telemetry
 from tallystick.diode.telemetry import Severed, encode_telemetry, parse_telemetry
 from tallystick.errors import Refused, TallyError, Unproven
+from tallystick.gate.signal import check_audience
 from tallystick.gate.statement import parse_bundle
 from tallystick.gate.stream import StreamBook
+from tallystick.keys import KeyId
 from tallystick.ledger.receipt import Receipt
 from tallystick.node.checkpoints import Ask, Cosign, read_message, write_message
 from tallystick.node.connection import Connection
@@ -16,6 +19,7 @@ from tallystick.node.http import ServerStream
 from tallystick.node.host import has_aes_hardware
 from tallystick.node.statements import bundle_of, signed_of
 from tallystick.pair.ceremony import HouseCeremony
+from tallystick.pair.genesis import check_genesis
 from tallystick.pair.message import Reason
 from tallystick.pair.outcome import OVER, Ended, NeedQuote, NeedWelcome, Step, StoreHalf, Submitted
 from tallystick.pair.pairing import Role
@@ -34,6 +38,8 @@ CEREMONY_S: Final = 600.0
 HANDSHAKE_S: Final = 30.0  # until both have proven themselves: machines talk, nobody types
 MAX_MESSAGES: Final = 64
 MAX_BACKLOG: Final = 16
+
+log = logging.getLogger("tallystick")
 
 
 class PairSession:
@@ -372,16 +378,16 @@ class InviteSession:
         statement, bundle = self._submitted
         if statement.human is None:
             raise AssertionError("an ADMIN pairing names its human key")
-        owner = house.machine.owner
-        if owner is not None and owner != statement.human.key_id:
-            await self.refuse(Reason.OTHER_KEY)
-            return
-        if owner is None and not self.owner_confirmed:
+        if house.machine.owner is None and not self.owner_confirmed:
             return
         try:
             proven = parse_bundle(bundle).prove(statement.human)
+            owner = None if house.machine.owner is None else KeyId(house.machine.owner)
+            check_genesis(statement, signer=proven.signal.kid, owner=owner, words_confirmed=self.owner_confirmed)
+            check_audience(proven.signal, house.machine.house_id)
             await house.statements.approve(statement, signed_of(proven, None), now_ns=house.clock(), genesis=True)
-        except TallyError:
+        except TallyError as error:
+            log.warning("the first pairing was refused", extra={"reason": error.message})
             await self.refuse(Reason.BAD_STATEMENT)
 
     async def stood(self, receipt: Receipt) -> None:

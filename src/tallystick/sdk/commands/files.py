@@ -1,0 +1,144 @@
+"""put, get, ls, rm, mv: files behind a pair."""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tallystick.errors import Misuse, Unavailable
+from tallystick.node.machine import Machine
+from tallystick.node.settings import Settings
+from tallystick.pair.pairing import PairType
+from tallystick.sdk.client import HouseClient
+from tallystick.sdk.commands.where import run, the_house
+
+Progress = Callable[[int, int | None], None]
+
+
+def put(settings: Settings, *, source: Path | None, house: str, path: str, progress: Progress) -> dict[str, Any]:
+    """Store a file, or standard input where `source` is None."""
+    began = time.monotonic()
+    with Machine.open(settings) as machine, _opened(source) as file:
+        row = the_house(machine, house)
+
+        async def work() -> dict[str, Any]:
+            async with await HouseClient.open(machine, row) as client:
+                return dict(await client.put(path, file, progress=progress))
+
+        stored = run(work())
+        return {
+            "house": row.label,
+            "path": stored["path"],
+            "bytes": stored["size"],
+            "sha256": stored["sha256"],
+            "version": stored["version"],
+            "entry": stored["entry"],
+            "seconds": time.monotonic() - began,
+        }
+
+
+def _opened(source: Path | None) -> BinaryIO:
+    """The source as a file that can be read again from any offset: standard input is kept in a temporary file first."""
+    try:
+        if source is not None:
+            if source.is_dir():
+                raise Misuse(f"{source} is a directory", "store one file at a time")
+            return source.open("rb")
+        spool = tempfile.TemporaryFile()
+        while chunk := sys.stdin.buffer.read(1 << 20):
+            spool.write(chunk)
+        spool.seek(0)
+        return spool  # type: ignore[return-value]
+    except OSError as error:
+        raise Unavailable(f"cannot read {source or 'standard input'}: {error.strerror}") from error
+
+
+def get(
+    settings: Settings, *, house: str, path: str, target: Path | None, span: tuple[int, int | None] | None, progress: Progress
+) -> dict[str, Any]:
+    """Fetch a file, or some of its bytes, into `target` (replaced only when all of it is there), or to standard output."""
+    began = time.monotonic()
+    with Machine.open(settings) as machine:
+        row = the_house(machine, house)
+
+        async def work(sink: Callable[[bytes], object]) -> dict[str, Any]:
+            async with await HouseClient.open(machine, row) as client:
+                return dict(await client.get(path, sink, span=span, progress=progress))
+
+        if target is None:
+            got = run(work(sys.stdout.buffer.write))
+            sys.stdout.buffer.flush()
+        else:
+            got = _into(target, lambda sink: run(work(sink)))
+        return {
+            "house": row.label,
+            "path": path,
+            "target": "-" if target is None else str(target),
+            "bytes": got["bytes"],
+            "sha256": got["sha256"],
+            "entry": got["entry"],
+            "seconds": time.monotonic() - began,
+        }
+
+
+def _into(target: Path, work: Callable[[Callable[[bytes], object]], dict[str, Any]]) -> dict[str, Any]:
+    if target.is_dir():
+        raise Misuse(f"{target} is a directory", "name the file to write")
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            got = work(file.write)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+    except OSError as error:
+        raise Unavailable(f"cannot write {target}: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return got
+
+
+def ls(settings: Settings, *, house: str, path: str) -> dict[str, Any]:
+    """A folder, complete. For an INTERFACE pair `files` is empty and `summary` holds the counts."""
+    with Machine.open(settings) as machine:
+        row = the_house(machine, house)
+
+        async def work() -> dict[str, Any]:
+            async with await HouseClient.open(machine, row) as client:
+                status = await client.status()
+                if status["type"] == PairType.INTERFACE.value:
+                    return {"files": [], "summary": await client.summary()}
+                return {"files": await client.ls(path), "summary": {}}
+
+        return {"house": row.label, "path": path, **run(work())}
+
+
+def rm(settings: Settings, *, house: str, path: str) -> dict[str, Any]:
+    """Remove a file; its content stays as a version."""
+    with Machine.open(settings) as machine:
+        row = the_house(machine, house)
+
+        async def work() -> dict[str, Any]:
+            async with await HouseClient.open(machine, row) as client:
+                return dict(await client.rm(path))
+
+        gone = run(work())
+        return {"house": row.label, "path": gone["path"], "entry": gone["entry"]}
+
+
+def mv(settings: Settings, *, house: str, path: str, target: str) -> dict[str, Any]:
+    """Rename a file within a house."""
+    with Machine.open(settings) as machine:
+        row = the_house(machine, house)
+
+        async def work() -> dict[str, Any]:
+            async with await HouseClient.open(machine, row) as client:
+                return dict(await client.mv(path, target))
+
+        moved = run(work())
+        return {"house": row.label, "path": moved["path"], "target": moved["target"], "entry": moved["entry"]}
+
+
