@@ -1,8 +1,8 @@
 """The smallest house and client that open connections for real: a knock of two fields, no cryptography.
 
 The knock is mode and TCP port; the answer is our TCP port. What is tested with it is the network, not the doorkeeper.
-In threads: `serving` and `meet_from`. As programs: `python -m tests.netns.opening house [MD5KEY]` (says "ready"), and
-`python -m tests.netns.opening client HOST MODE TIMES [MD5KEY]` (prints one JSON list of milliseconds or of errors).
+In threads: `serving` and `meet_from`. As programs: `python -m tests.netns.opening house` (says "ready"), and
+`python -m tests.netns.opening client HOST MODE TIMES` (prints one JSON list of milliseconds or of errors).
 """
 
 import asyncio
@@ -17,15 +17,16 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final
 
+from tallystick.channel.datagram import Mode
 from tallystick.errors import TallyError, Unavailable
 from tallystick.net.address import Endpoint
 from tallystick.net.dial import ClientPort
-from tallystick.net.stream import PORTS, Mode
 from tallystick.net.tcp import house_open
 from tallystick.net.udp import Knocker, Origin, UdpPort
 from tests.netns.village import Machine
 
 PORT: Final = 51_877
+KEY: Final = b"the pair's key for TCP-MD5"
 _KNOCK: Final = struct.Struct(">BH")
 _ANSWER: Final = struct.Struct(">H")
 
@@ -43,8 +44,7 @@ class Met:
 class House:
     """Answers every knock, opens, echoes the first byte and the number of its attempts, settles, closes."""
 
-    md5: bytes | None = None
-    ports: range = PORTS
+    md5: bytes | None = KEY
     errors: list[str] = field(default_factory=list)
 
     async def serve(self, ready: threading.Event, stop: "Future[None]") -> None:
@@ -74,14 +74,13 @@ class House:
     async def _admit(self, port: UdpPort, origin: Origin, knock: bytes) -> None:
         number, named = _KNOCK.unpack(knock)
         mode = Mode(number)
-        holds = mode is Mode.SIMULTANEOUS or named == origin.remote.port
+        holds = mode in (Mode.OPEN, Mode.SIGNED) or named == origin.remote.port
         try:
             opened = await house_open(
                 mode,
                 origin.local,
                 origin.remote.at(named if holds else 0),
-                md5_key=self.md5,
-                ports=self.ports,
+                md5_key=self.md5 if mode is Mode.SIGNED else None,
                 on_ready=lambda ours: void(port.send(_ANSWER.pack(ours), origin)),
             )
         except TallyError as error:
@@ -104,9 +103,9 @@ def void(_: object) -> None:
 
 
 @contextlib.contextmanager
-def serving(machine: Machine, md5: bytes | None = None, ports: range = PORTS) -> Iterator[House]:
+def serving(machine: Machine, md5: bytes | None = KEY) -> Iterator[House]:
     """A house runs on `machine` until the end of the block."""
-    house, ready, stop = House(md5=md5, ports=ports), threading.Event(), Future[None]()
+    house, ready, stop = House(md5=md5), threading.Event(), Future[None]()
     done = machine.call(lambda: asyncio.run(house.serve(ready, stop)))
     if not ready.wait(10):
         done.result(0)
@@ -117,7 +116,7 @@ def serving(machine: Machine, md5: bytes | None = None, ports: range = PORTS) ->
         done.result(10)
 
 
-async def meet(host: str, mode: Mode, *, md5: bytes | None = None, timeout: float = 3.0) -> Met:
+async def meet(host: str, mode: Mode, *, md5: bytes | None = KEY, timeout: float = 3.0) -> Met:
     """Knock, open, send one byte, get it back. Raises: Unavailable: no answer, or no connection."""
     loop = asyncio.get_running_loop()
     start = time.perf_counter()
@@ -128,7 +127,9 @@ async def meet(host: str, mode: Mode, *, md5: bytes | None = None, timeout: floa
     if answer is None:
         port.close()
         raise Unavailable("no answer")
-    opened = await port.open(Endpoint.of(host, _ANSWER.unpack(answer)[0]), mode=mode, md5_key=md5, timeout=timeout)
+    opened = await port.open(
+        Endpoint.of(host, _ANSWER.unpack(answer)[0]), mode=mode, md5_key=md5 if mode is Mode.SIGNED else None, timeout=timeout
+    )
     try:
         await loop.sock_sendall(opened.sock, b"?")
         back = await asyncio.wait_for(loop.sock_recv(opened.sock, 2), timeout)
@@ -141,7 +142,7 @@ async def meet(host: str, mode: Mode, *, md5: bytes | None = None, timeout: floa
     return Met((time.perf_counter() - start) * 1000, back[1], opened.attempts)
 
 
-def meet_from(machine: Machine, host: str, mode: Mode, times: int = 1, *, md5: bytes | None = None, timeout: float = 3.0) -> list[Met]:
+def meet_from(machine: Machine, host: str, mode: Mode, times: int = 1, *, md5: bytes | None = KEY, timeout: float = 3.0) -> list[Met]:
     """`times` openings one after the other, from `machine`."""
 
     async def all_of_them() -> list[Met]:
@@ -153,18 +154,17 @@ def meet_from(machine: Machine, host: str, mode: Mode, times: int = 1, *, md5: b
 def main(argv: list[str]) -> None:
     """The two programs of the module docstring."""
     if argv[0] == "house":
-        house = House(md5=argv[1].encode() if len(argv) > 1 else None)
         ready = threading.Event()
         threading.Thread(target=lambda: ready.wait() and print("ready", flush=True), daemon=True).start()
-        asyncio.run(house.serve(ready, Future()))
+        asyncio.run(House().serve(ready, Future()))
         return
-    host, mode, times, md5 = argv[1], Mode(int(argv[2])), int(argv[3]), argv[4].encode() if len(argv) > 4 else None
+    host, mode, times = argv[1], Mode(int(argv[2])), int(argv[3])
 
     async def client() -> list[float | str]:
         found: list[float | str] = []
         for _ in range(times):
             try:
-                found.append((await meet(host, mode, md5=md5, timeout=1.0)).milliseconds)
+                found.append((await meet(host, mode, timeout=1.0)).milliseconds)
             except TallyError as error:
                 found.append(error.message)
         return found

@@ -164,7 +164,22 @@ class Machine:
         self, target: str, ports: Sequence[int], *, udp: bool = False, source_port: int = 0, extra: Sequence[str] = ()
     ) -> dict[int, Port]:
         """What nmap here sees of ports of `target`: a SYN scan, or a UDP scan. Fast, no retries beyond one, no names looked up."""
-        options = ["-n", "-Pn", "--reason", "--max-retries", "1", "--host-timeout", "60s", "-oX", "-", "-sU" if udp else "-sS"]
+        options = [
+            "-n",
+            "-Pn",
+            "--reason",
+            "--max-retries",
+            "1",
+            "--initial-rtt-timeout",
+            "200ms",
+            "--max-rtt-timeout",
+            "300ms",
+            "--host-timeout",
+            "60s",
+            "-oX",
+            "-",
+            "-sU" if udp else "-sS",
+        ]
         options += ["-6"] if ":" in target else []
         options += ["-g", str(source_port)] if source_port else []
         out = self.run([require("nmap"), *options, *extra, "-p", ",".join(map(str, ports)), target], timeout=90).stdout

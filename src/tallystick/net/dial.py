@@ -1,7 +1,7 @@
 """Opening a TCP connection with a house: the client's side (DESIGN 6; the whole scene is drawn in `net.tcp`).
 
 The port is bound before the knock, because the knock names it, and connected when the answer is there. To the client all
-three modes look alike: connect to the port of the answer.
+modes look alike: connect to the port of the answer.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import errno
 import socket
 from typing import Final, Self
 
+from tallystick.channel.datagram import Mode
 from tallystick.channel.filter import no_reset
 from tallystick.errors import Unavailable
 from tallystick.net import bpf
@@ -18,10 +19,11 @@ from tallystick.net.stream import (
     CONNECTED,
     OPEN_SECONDS,
     PENDING,
+    PORTS,
     SYN_RECV,
     SYN_SENT,
-    Mode,
     Opened,
+    check_md5,
     no_connection,
     on_free_port,
     os_errors,
@@ -56,23 +58,24 @@ class ClientPort:
         Raises: Unavailable: no port, or the address is not ours.
         """
         with os_errors(local):
-            sock = on_free_port(local, local.at(0), lambda fresh: None, prefer=local.port)
+            sock = on_free_port(local, PORTS, lambda fresh: None, prefer=local.port)
         return cls(local.at(int(sock.getsockname()[1])), sock)
 
     async def open(self, house: Endpoint, *, mode: Mode, md5_key: bytes | None = None, timeout: float = OPEN_SECONDS) -> Opened:
         """Connect to the port the answer named; this port is used up, whatever happens.
 
-        Args: house: its address, with the port of its answer.  md5_key: as the house uses it.  timeout: seconds.
+        Args: house: its address, with the port of its answer.  mode: as the answer says.  md5_key: in mode 4.  timeout: seconds.
         A refusal is repeated a few times, the house may be between two attempts of its own. Refused for good means in
         mode 1 most likely a NAT that rewrites ports: knock with the next mode.
         Raises: Unavailable: not connected in time, refused, no route.
         """
+        check_md5(mode, md5_key)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         try:
             with os_errors(house):
                 for attempts, gap in enumerate((*REFUSED_GAPS, None), start=1):
-                    fenced = mode is Mode.SIMULTANEOUS and md5_key is None and attempts > _FENCE_AFTER and self._fence()
+                    fenced = mode is Mode.OPEN and attempts > _FENCE_AFTER and self._fence()
                     error = await self._attempt(house, md5_key, min(deadline, loop.time() + FENCED_SECONDS) if fenced else deadline)
                     if not error:
                         if fenced:

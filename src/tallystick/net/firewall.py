@@ -9,6 +9,7 @@ from typing import Final
 
 from tallystick.errors import Misuse
 from tallystick.net.address import DEFAULT_PORT
+from tallystick.net.stream import LISTEN_PORTS
 
 _TEXT: Final = """\
 #!/usr/sbin/nft -f
@@ -26,42 +27,33 @@ table inet tallystick {{
         # Dropped, not rejected: after a client's RST its next SYN counts as invalid until the house connects again.
         ct state invalid drop
         # IPv6 does not work without these (RFC 4890, section 4.4.1).
-        icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert, mld-listener-query }} ip6 hoplimit 255 accept
+        icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert }} ip6 hoplimit 255 accept
+        icmpv6 type mld-listener-query accept
         # The knock. Who is not paired gets no answer, as on any other port.
         udp dport {port} accept
-{listen}
+        # Modes 2 and 3, for clients behind a NAT that rewrites ports: the house listens there for a moment. Take the # away
+        # here and below.
+        {off}tcp dport {first}-{last} ct state new accept
         # Your own way in, for example SSH. Without it you may lock yourself out.
         # tcp dport 22 accept
     }}
-{output}}}
-"""
-_NO_LISTEN: Final = """\
-        # Clients behind a NAT that rewrites ports need modes 2 and 3, for which the house listens for a moment:
-        # print these rules with that range of ports (`tally doctor --firewall --listen FIRST-LAST`)."""
-_LISTEN: Final = """\
-        # Modes 2 and 3 (clients behind a NAT that rewrites ports): the house listens here for a moment.
-        tcp dport {first}-{last} ct state new accept"""
-_OUTPUT: Final = """\
     chain output {{
         type filter hook output priority filter; policy accept;
-        # Closed ports of that range stay as silent as all others: no RST for a SYN (RFC 9293, section 3.10.7.1: its number is 0).
-        tcp sport {first}-{last} tcp flags & (rst | ack) == rst | ack tcp sequence 0 drop
+        # Closed ports of that range stay as silent as all others: no RST for a SYN. Such a RST has the number 0 and is told
+        # apart by it from one that ends a connection (RFC 9293, section 3.10.7.1).
+        {off}tcp sport {first}-{last} tcp flags & (rst | ack) == rst | ack tcp sequence 0 drop
     }}
+}}
 """
 
 
-def preset(port: int = DEFAULT_PORT, *, listen: range | None = None) -> str:
+def preset(port: int = DEFAULT_PORT, *, listen: bool = False) -> str:
     """Rules for `nft -f`: everything is dropped except answers, neighbour discovery, and the knock.
 
-    Args: port: the house's UDP port.  listen: the TCP ports on which the house may listen in modes 2 and 3; the same range
-        is given to `house_open`. None: only mode 1 gets through, which needs no open port.
-    Raises: Misuse: no such port, or an empty or stepped range.
+    Args: port: the house's UDP port.  listen: with the rules for modes 2 and 3 in force; otherwise they are there as
+        comments. Mode 1 needs no open port.
+    Raises: Misuse: no such port.
     """
     if not 1 <= port <= 65_535:
         raise Misuse(f"no port {port}", "ports are 1 to 65535")
-    if listen is None:
-        return _TEXT.format(port=port, listen=_NO_LISTEN, output="")
-    if not listen or listen.step != 1 or not 1 <= listen[0] <= listen[-1] <= 65_535:
-        raise Misuse("not a range of ports", "write FIRST-LAST, for example 52000-52255")
-    ends = {"first": listen[0], "last": listen[-1]}
-    return _TEXT.format(port=port, listen=_LISTEN.format(**ends), output=_OUTPUT.format(**ends))
+    return _TEXT.format(port=port, off="" if listen else "# ", first=LISTEN_PORTS[0], last=LISTEN_PORTS[-1])

@@ -10,14 +10,16 @@ import secrets
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Final
 
-from tallystick.errors import Unavailable
+from tallystick.channel.datagram import Mode
+from tallystick.errors import Misuse, Unavailable
 from tallystick.net import bpf
 from tallystick.net.address import Endpoint
 
 PORTS: Final = range(32_768, 61_000)  # the ephemeral ports of Linux (net.ipv4.ip_local_port_range): ours look like any other's
+# Where the house listens in modes 2 and 3: few ports, so that a firewall or a router can let just them in (net.firewall).
+LISTEN_PORTS: Final = range(51_878, 52_390)
 OPEN_SECONDS: Final = 3.0  # DESIGN 6: a pending connect lives 3 s
 _PORT_TRIES: Final = 64
 # linux/tcp_states.h
@@ -30,18 +32,11 @@ _TAKEN: Final = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL})  # the port; 
 _TCP_INFO: Final = 11  # linux/tcp.h; Python names it on Linux only
 
 
-class Mode(IntEnum):
-    """How the house offers the connection: DESIGN 6."""
-
-    SIMULTANEOUS = 1
-    FILTERED = 2
-    MOMENTARY = 3
-
-
 VISIBLE: Final = {
-    Mode.SIMULTANEOUS: "nobody: no port was open",
+    Mode.OPEN: "nobody: no port was open",
     Mode.FILTERED: "whoever shares the client's address, until it connected; a scanner elsewhere saw a silent port",
     Mode.MOMENTARY: "anybody who scanned that port in the moment of the knock",
+    Mode.SIGNED: "nobody: no port was open",
 }
 """For `tally status`: who could have seen an open port."""
 
@@ -76,6 +71,12 @@ class Opened:
         self.sock.close()
 
 
+def check_md5(mode: Mode, md5_key: bytes | None) -> None:
+    """A key belongs to the signed mode and to no other. Raises: Misuse."""
+    if (mode is Mode.SIGNED) is not (md5_key is not None):
+        raise Misuse("a TCP-MD5 key belongs to mode 4, and mode 4 needs one")
+
+
 def pick_port(ports: range = PORTS, but: int = 0) -> int:
     """A random port of `ports`, another than `but`: on one machine equal ports at equal addresses would meet themselves."""
     choice = ports[secrets.randbelow(len(ports))]
@@ -95,19 +96,17 @@ def stream(local: Endpoint) -> socket.socket:
     return sock
 
 
-def on_free_port(
-    local: Endpoint, remote: Endpoint, start: Callable[[socket.socket], None], *, ports: range = PORTS, prefer: int = 0
-) -> socket.socket:
+def on_free_port(local: Endpoint, ports: range, start: Callable[[socket.socket], None], *, but: int = 0, prefer: int = 0) -> socket.socket:
     """A socket bound to a random port of `local`, on which `start` worked. Raises OSError when none does, and what `start` raises.
 
-    Args: remote: a port we must not take ourselves.  ports: to choose from.  prefer: the port to try first; 0 for none.
+    Args: ports: to choose from.  but: a port not to take.  prefer: the port to try first; 0 for none.
     Varying the port is also the answer to TIME_WAIT: connect says EADDRNOTAVAIL when the four numbers are still in use.
     """
     last = OSError(errno.EADDRINUSE, "all ports tried are taken")
     for attempt in range(_PORT_TRIES):
         sock = stream(local)
         try:
-            sock.bind(local.at(prefer if prefer and not attempt else pick_port(ports, remote.port)).sockaddr)
+            sock.bind(local.at(prefer if prefer and not attempt else pick_port(ports, but)).sockaddr)
             start(sock)
         except OSError as error:
             sock.close()
@@ -170,7 +169,7 @@ async def ready(sock: socket.socket, until: float, *, write: bool) -> bool:
 def no_connection(peer: Endpoint, mode: Mode, error: int) -> Unavailable:
     """The error for a mode that did not work, with the reason the kernel gave (an errno, or 0)."""
     why = f" ({errno.errorcode.get(error, error)})" if error else ""
-    if mode is Mode.SIMULTANEOUS:
+    if mode in (Mode.OPEN, Mode.SIGNED):
         hint = "a NAT that rewrites ports prevents mode 1; modes 2 and 3 do without: see `tally doctor`"
     else:
         hint = "a firewall may drop the connection: let the house's TCP ports in, see `tally doctor --firewall`"

@@ -10,11 +10,11 @@
       returns Opened                                   returns Opened; the client speaks first
       first frame verified: opened.settle()
 
-Mode 1 has no listening socket. A house in SYN_SENT refuses every stranger as a closed port does; its fence (a BPF program
-or a TCP-MD5 key) only keeps the client's kernel from ending the attempt with the RST that a closed port owes. Mode 2 listens
-behind a program that admits one source; mode 3 listens for the moment of the knock. The order of calls is the contract: by
-the time `on_ready` runs the SYN has left or the listener listens, so the answer cannot overtake it. `loop.sock_connect` was
-refused for that reason: under uvloop its SYN leaves some turns of the loop later.
+Mode 1 (and its variant 4) has no listening socket. A house in SYN_SENT refuses every stranger as a closed port does; its
+fence (a BPF program, or in mode 4 a TCP-MD5 key) only keeps the client's kernel from ending the attempt with the RST that a
+closed port owes. Mode 2 listens behind a program that admits one source; mode 3 listens for the moment of the knock. The
+order of calls is the contract: by the time `on_ready` runs the SYN has left or the listener listens, so the answer cannot
+overtake it. `loop.sock_connect` was refused for that reason: under uvloop its SYN leaves some turns of the loop later.
 
 Connecting again, exactly when the last attempt is known to be dead. A stateful firewall on the house's side forgets the
 attempt when it sees the RST pass; an ICMP error kills the socket. Both are visible without guessing at round-trip times: a
@@ -31,19 +31,21 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
+from tallystick.channel.datagram import Mode
 from tallystick.channel.filter import no_reset, only_from
 from tallystick.errors import Misuse
 from tallystick.net import bpf
 from tallystick.net.address import Endpoint
 from tallystick.net.stream import (
     CONNECTED,
+    LISTEN_PORTS,
     OPEN_SECONDS,
     PENDING,
     PORTS,
     SYN_RECV,
     SYN_SENT,
-    Mode,
     Opened,
+    check_md5,
     no_connection,
     on_free_port,
     os_errors,
@@ -71,33 +73,33 @@ async def house_open(
     *,
     md5_key: bytes | None = None,
     timeout: float = OPEN_SECONDS,
-    ports: range = PORTS,
     on_ready: Callable[[int], None],
 ) -> Opened:
     """Open a connection for the client that knocked, and for nobody else.
 
     Args: local: the address the knock came to (`Origin.local`; its port is not used).  remote: the address the knock came
         from, with the TCP port it named; 0 in modes 2 and 3 when that port does not hold (a NAT that rewrites ports).
-        md5_key: in mode 1, a TCP-MD5 key instead of the BPF fence.  timeout: seconds.
-        ports: ours to choose from, e.g. those a firewall lets in for modes 2 and 3 (`firewall.preset(listen=...)`).
+        md5_key: in mode 4, for the TCP-MD5 fence that replaces BPF.  timeout: seconds.
         on_ready: called once with our TCP port, when the client may connect: send the answer here.
     Raises: Unavailable: no such connection within the time, no capability, no port. What `on_ready` raises passes.
     Cancelled or failed, it leaves no socket open.
     """
-    if mode is Mode.SIMULTANEOUS and not remote.port:
-        raise Misuse("mode 1 needs the client's TCP port")
+    check_md5(mode, md5_key)
+    connecting = mode in (Mode.OPEN, Mode.SIGNED)
+    if connecting and not remote.port:
+        raise Misuse("modes 1 and 4 need the client's TCP port")
     deadline = asyncio.get_running_loop().time() + timeout
     with os_errors(remote):
-        if mode is Mode.SIMULTANEOUS:
-            sock = on_free_port(local, remote, lambda fresh: _fence_and_connect(fresh, remote, md5_key), ports=ports)
+        if connecting:
+            sock = on_free_port(local, PORTS, lambda fresh: _fence_and_connect(fresh, remote, md5_key), but=remote.port)
         else:
-            sock = on_free_port(local, remote, lambda fresh: _fence_and_listen(fresh, mode, remote), ports=ports)
+            sock = on_free_port(local, LISTEN_PORTS, lambda fresh: _fence_and_listen(fresh, mode, remote))
     try:
         on_ready(int(sock.getsockname()[1]))
         with os_errors(remote):
-            if mode is Mode.SIMULTANEOUS:
-                attempts = await _connected(sock, remote, deadline)
-                return Opened(sock=sock, mode=mode, attempts=attempts, fenced=md5_key is None)
+            if connecting:
+                attempts = await _connected(sock, mode, remote, deadline)
+                return Opened(sock=sock, mode=mode, attempts=attempts, fenced=mode is Mode.OPEN)
             opened = await _accepted(sock, mode, remote, deadline)
     except BaseException:
         sock.close()
@@ -125,8 +127,8 @@ def _fence_and_listen(sock: socket.socket, mode: Mode, remote: Endpoint) -> None
     sock.listen(_BACKLOG)
 
 
-async def _connected(sock: socket.socket, remote: Endpoint, deadline: float) -> int:
-    """Wait for mode 1 to connect, and begin again whenever the last attempt has died. How many attempts it took."""
+async def _connected(sock: socket.socket, mode: Mode, remote: Endpoint, deadline: float) -> int:
+    """Wait for mode 1 or 4 to connect, and begin again whenever the last attempt has died. How many attempts it took."""
     loop = asyncio.get_running_loop()
     start, attempts, failures, looks = loop.time(), 1, 0, 0
     dropped, receiving, last_error = 0, False, 0
@@ -137,7 +139,7 @@ async def _connected(sock: socket.socket, remote: Endpoint, deadline: float) -> 
         if state in CONNECTED:
             return attempts
         if loop.time() >= deadline:
-            raise no_connection(remote, Mode.SIMULTANEOUS, last_error)
+            raise no_connection(remote, mode, last_error)
         # Reading the error clears it. Some kernels report an ICMP message and let the attempt live: the state decides.
         last_error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or last_error
         if state in (SYN_SENT, SYN_RECV):

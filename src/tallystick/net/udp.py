@@ -206,9 +206,10 @@ class Knocker:
         self.remote = Endpoint.of_sockaddr(sock.getpeername())
 
     @classmethod
-    def open(cls, house: Endpoint) -> Self:
+    def open(cls, house: Endpoint, *, program: Program | None = None) -> Self:
         """Choose the local address the route to the house asks for, and a free port.
 
+        Args: program: a prefilter (of `channel.datagram.CLIENT_SHAPES`); where the kernel has none it is left out.
         Raises: Unavailable: no route, or the family is not there.
         """
         try:
@@ -217,6 +218,9 @@ class Knocker:
             raise _unavailable(error, house) from error
         try:
             sock.setblocking(False)
+            if program is not None:
+                with contextlib.suppress(Unavailable):
+                    bpf.attach(sock, program)
             sock.connect(house.sockaddr)
             return cls(sock)
         except OSError as error:
