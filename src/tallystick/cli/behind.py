@@ -1,6 +1,6 @@
 """What the command line needs from the node: one function for each command, and nothing else.
 
-The interface lives with the one who needs it; `tallystick.node.commands` keeps it. Each function takes the effective settings,
+The interface lives with the one who needs it; `tallystick.sdk.commands` keeps it. Each function takes the effective settings,
 does its work to the end (it may run an event loop inside), raises only the five errors, and returns a mapping of the shape that
 `tallystick.cli.shapes` promises under the command's name. Questions to a person come in as callables, so that the node never
 reads a terminal.
@@ -39,8 +39,10 @@ class Commands(Protocol):
     def serve(self, settings: Settings, *, ready: Say) -> None:
         """Run until SIGTERM or SIGINT, then stop gracefully."""
 
-    def invite(self, settings: Settings, *, pair_type: str, label: str, approve: bool, for_key: str | None, ttl_s: int) -> Result:
-        """A one-use invite. `approve` with `for_key` pre-approves that key."""
+    def invite(
+        self, settings: Settings, *, pair_type: str, label: str, approve: bool, for_key: str | None, ttl_s: int | None, passphrase: Passphrase
+    ) -> Result:
+        """A one-use invite. `approve` with `for_key` pre-approves that key. `ttl_s` None: the default."""
 
     def inbox(self, settings: Settings) -> Result:
         """The open proposals."""
@@ -48,7 +50,7 @@ class Commands(Protocol):
     def approve(self, settings: Settings, *, proposal: str, confirm: Confirm, passphrase: Passphrase, scripted: bool) -> Result:
         """Sign a proposal after `confirm` said yes. `scripted`: the passphrase comes from a file descriptor."""
 
-    def deny(self, settings: Settings, *, proposal: str, reason: str) -> Result:
+    def deny(self, settings: Settings, *, proposal: str, reason: str, passphrase: Passphrase) -> Result:
         """Deny a proposal."""
 
     def pair(self, settings: Settings, *, invite: str, label: str, show_words: ShowWords, passphrase: Passphrase, scripted: bool) -> Result:
@@ -106,10 +108,13 @@ class Commands(Protocol):
     def key_ls(self, settings: Settings) -> Result:
         """The human keys in this machine's vault."""
 
+    def key_replace_admins(self, settings: Settings, *, recovery: str, admins: list[str]) -> Result:
+        """The recovery key's one statement, given at the house itself. `admins`: public keys in hexadecimal."""
+
     def quickstart(self, settings: Settings, *, once: bool, step: Say) -> Result:
         """A house and four machines in a folder of their own; `step` is told each step as it ends."""
 
 
 def load() -> Commands:
     """The functions that do the work. Loaded on use: they bring asyncio, cryptography and the whole house."""
-    return cast("Commands", importlib.import_module("tallystick.node.commands"))
+    return cast("Commands", importlib.import_module("tallystick.sdk.commands"))

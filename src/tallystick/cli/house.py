@@ -5,10 +5,10 @@ from typing import Final
 
 import click
 
-from tallystick.cli.command import PAIR_TYPES, Call, command, pair_type, setting
+from tallystick.cli.command import PAIR_TYPES, Call, command, pair_type, passphrase_fd, setting
 from tallystick.cli.output import Out, emit
 from tallystick.cli.shapes import Result
-from tallystick.cli.terminal import count_down, qr_lines
+from tallystick.cli.terminal import count_down, passphrase_asker, qr_lines
 from tallystick.cli.text import age, size
 
 SHORT_KEY: Final = 16
@@ -75,15 +75,34 @@ def _show_serve(result: Result, out: Out) -> None:
 @click.option("--label", default="", metavar="TEXT", help="A note for yourself; the inbox shows it.")
 @click.option("--yes", is_flag=True, help="Approve in advance: never ADMIN; needs --for, or the invite lives 2 minutes.")
 @click.option("--for", "for_key", metavar="KEYID", help="Only the machine with this key may use the invite.")
-@click.option("--ttl", "ttl", metavar="SECONDS", default=None, help="Seconds the invite lives (setting invite_ttl_s).")
+@click.option("--ttl", "ttl", type=click.IntRange(1, 600), metavar="SECONDS", help="Seconds the invite lives: 600, with --yes alone 120.")
 @setting("advertise")
-def invite(call: Call, kind: str, label: str, yes: bool, for_key: str | None, ttl: str | None, advertise: str | None) -> None:
+@passphrase_fd
+def invite(
+    call: Call,
+    kind: str,
+    label: str,
+    yes: bool,
+    for_key: str | None,
+    ttl: int | None,
+    advertise: str | None,
+    passphrase_fd: int | None,
+) -> None:
     """Let one other machine ask to pair: one use, ten minutes.
+
+    The first one, for the owner's machine, is made at the house; later ones on a machine with an ADMIN pair, signed by its human key.
 
     Give the string, or the QR code, to the other machine over a way you trust, and run `tally pair` there.
     """
-    settings = call.settings(invite_ttl_s=ttl, advertise=advertise)
-    result = call.behind.invite(settings, pair_type=kind, label=label, approve=yes, for_key=for_key, ttl_s=settings.invite_ttl_s)
+    result = call.behind.invite(
+        call.settings(advertise=advertise),
+        pair_type=kind,
+        label=label,
+        approve=yes,
+        for_key=for_key,
+        ttl_s=ttl,
+        passphrase=passphrase_asker(passphrase_fd),
+    )
     emit("invite", result, as_json=call.as_json, render=_show_invite)
     if not call.as_json:
         count_down(result["expires_ns"])

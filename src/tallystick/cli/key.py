@@ -49,5 +49,25 @@ def _show_keys(result: Result, out: Out) -> None:
     out.table(("NUMBER", "LABEL", "KIND", "CLASS", "MADE", "KEY"), rows, empty="No human keys here: `tally key new`.")
 
 
+@command("replace-admins", example="tally key replace-admins PUBLIC --recovery-fd 3 3<FILE")
+@click.argument("public", nargs=-1, required=True)
+@click.option("--recovery-fd", type=click.IntRange(0, 65_535), metavar="N", help="Read the recovery key from this file descriptor.")
+def replace_admins(call: Call, public: tuple[str, ...], recovery_fd: int | None) -> None:
+    """At the house itself: with the recovery key from paper, name the human keys that have admin; all others lose it.
+
+    PUBLIC is what `tally key ls --json` shows as `public` on the machine of the new owner.
+    """
+    recovery = passphrase_asker(recovery_fd)("the recovery key, as it stands on paper").decode("utf-8", "replace")
+    result = call.behind.key_replace_admins(call.settings(), recovery=recovery, admins=list(public))
+    emit("key replace-admins", result, as_json=call.as_json, render=_show_replaced)
+
+
+def _show_replaced(result: Result, out: Out) -> None:
+    out.line(f"Admins of this house from entry {result['entry']} on:")
+    for name in result["admins"]:
+        out.line(f"    {name}")
+
+
 key.add_command(new)
+key.add_command(replace_admins)
 key.add_command(ls)

@@ -90,9 +90,10 @@ def approve(call: Call, proposal: str, words: str | None, passphrase_fd: int | N
 @command("deny", example="tally deny 7 --reason 'not ours'")
 @click.argument("proposal", metavar="ID")
 @click.option("--reason", default="", metavar="TEXT", help="Kept in the record; the other end does not learn it.")
-def deny(call: Call, proposal: str, reason: str) -> None:
+@passphrase_fd
+def deny(call: Call, proposal: str, reason: str, passphrase_fd: int | None) -> None:
     """Turn a waiting pairing away; the invite is burnt."""
-    result = call.behind.deny(call.settings(), proposal=proposal, reason=reason)
+    result = call.behind.deny(call.settings(), proposal=proposal, reason=reason, passphrase=passphrase_asker(passphrase_fd))
     emit("deny", result, as_json=call.as_json, render=lambda shown, out: out.line(f"Denied {shown['id']} (entry {shown['entry']})."))
 
 

@@ -60,11 +60,11 @@ FILE: Final[Shape] = {"name": TEXT, "kind": TEXT, "bytes": MAYBE_NUMBER, "modifi
 
 ENTRY: Final[Shape] = {"index": NUMBER, "time_ns": NUMBER, "kind": TEXT, "pair": MAYBE_TEXT, "key": MAYBE_TEXT, "fields": OBJECT}
 
-KEY: Final[Shape] = {"number": MAYBE_NUMBER, "key": TEXT, "label": TEXT, "kind": TEXT, "key_class": TEXT, "created_ns": NUMBER}
+KEY: Final[Shape] = {"number": MAYBE_NUMBER, "key": TEXT, "label": TEXT, "kind": TEXT, "key_class": TEXT, "created_ns": NUMBER, "public": TEXT}
 
 CHECK: Final[Shape] = {"name": TEXT, "state": TEXT, "message": TEXT, "hint": TEXT}
 
-STEP: Final[Shape] = {"step": TEXT, "ok": SWITCH, "seconds": REAL}
+STEP: Final[Shape] = {"step": TEXT, "ok": SWITCH, "seconds": REAL, "detail": TEXT}
 
 SETTING: Final[Shape] = {"name": TEXT, "value": OBJECT, "source": TEXT, "detail": TEXT, "env": TEXT, "doc": TEXT}
 
@@ -104,6 +104,7 @@ SHAPES: Final[Mapping[str, Shape]] = {
     "log": ENTRY,  # one object a line, without end under --follow
     "key new": KEY,
     "key ls": {"keys": (KEY,)},
+    "key replace-admins": {"entry": NUMBER, "admins": TEXTS},
     "config": {"settings": (SETTING,)},
     "doctor": {"ok": SWITCH, "checks": (CHECK,)},
     "doctor --firewall": {"port": NUMBER, "ruleset": TEXT},

@@ -113,14 +113,6 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(name="prefilter", kind=Kind.SWITCH, default="true", doc="Drop datagrams of a wrong size or type in the kernel (classic BPF)."),
     Setting(
-        name="invite_ttl_s",
-        kind=Kind.NUMBER,
-        default="600",
-        least=1,
-        most=600,
-        doc="Seconds an invite lives.",
-    ),
-    Setting(
         name="timeout_s", kind=Kind.NUMBER, default="10", least=1, most=3_600, doc="Seconds a client waits for a house before it gives up."
     ),
     Setting(name="house", kind=Kind.NAME, default="", doc="The house meant when a remote path names none. Default: the only one."),
@@ -158,7 +150,6 @@ class Settings:
     metrics_port: int
     mode: str
     prefilter: bool
-    invite_ttl_s: int
     timeout_s: int
     house: str
     log_format: str
