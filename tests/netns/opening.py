@@ -120,16 +120,13 @@ async def meet(host: str, mode: Mode, *, md5: bytes | None = KEY, timeout: float
     """Knock, open, send one byte, get it back. Raises: Unavailable: no answer, or no connection."""
     loop = asyncio.get_running_loop()
     start = time.perf_counter()
-    with Knocker.open(Endpoint.of(host, PORT)) as knocker:
-        port = ClientPort.bind(knocker.local)
+    with Knocker.open(Endpoint.of(host, PORT)) as knocker, ClientPort.bind(knocker.local) as port:
         knocker.send(_KNOCK.pack(mode, port.number))
         answer = await knocker.receive(timeout)
-    if answer is None:
-        port.close()
-        raise Unavailable("no answer")
-    opened = await port.open(
-        Endpoint.of(host, _ANSWER.unpack(answer)[0]), mode=mode, md5_key=md5 if mode is Mode.SIGNED else None, timeout=timeout
-    )
+        if answer is None:
+            raise Unavailable("no answer")
+        house = Endpoint.of(host, _ANSWER.unpack(answer)[0])
+        opened = await port.open(house, mode=mode, md5_key=md5 if mode is Mode.SIGNED else None, timeout=timeout)
     try:
         await loop.sock_sendall(opened.sock, b"?")
         back = await asyncio.wait_for(loop.sock_recv(opened.sock, 2), timeout)

@@ -46,6 +46,7 @@ class ClientPort:
         """Use `ClientPort.bind`."""
         self._sock = sock
         self._local = local
+        self._given = False
         self.number = local.port
 
     @classmethod
@@ -80,6 +81,7 @@ class ClientPort:
                     if not error:
                         if fenced:
                             bpf.detach(self._sock)
+                        self._given = True
                         return Opened(sock=self._sock, mode=mode, attempts=attempts)
                     if error not in _REFUSED or gap is None or loop.time() + gap >= deadline:
                         raise no_connection(house, mode, error)
@@ -121,5 +123,12 @@ class ClientPort:
                 return error if error not in PENDING else errno.ETIMEDOUT
 
     def close(self) -> None:
-        """Give the port back."""
-        self._sock.close()
+        """Give the port back, unless a connection stands on it: that belongs to who opened it."""
+        if not self._given:
+            self._sock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
