@@ -82,7 +82,7 @@ def invite(
 
         async def ask() -> dict[str, Any]:
             async with await HouseSession.open(machine, house) as session:
-                status = await session.get("/v1/status", verb="house.status")
+                status = await session.get_json("/v1/status", verb="house.status")
                 fresh = Invite(
                     secret=secret,
                     house_static=house.static_key,
@@ -225,7 +225,7 @@ def _log_of_house(settings: Settings, house: str, query: dict[str, Any], follow:
 
         async def page(more: dict[str, Any]) -> list[dict[str, Any]]:
             async with await HouseSession.open(machine, row) as session:
-                answer = await session.get("/v1/log?" + urlencode({**query, **more}), verb="house.log")
+                answer = await session.get_json("/v1/log?" + urlencode({**query, **more}), verb="house.log")
                 found: list[dict[str, Any]] = answer["entries"]
                 return found
 

@@ -63,7 +63,7 @@ def inbox(settings: Settings) -> dict[str, Any]:
 
         async def ask() -> dict[str, Any]:
             async with await HouseSession.open(machine, the_house(machine, "")) as session:
-                answer: dict[str, Any] = await session.get("/v1/inbox", verb="house.inbox")
+                answer: dict[str, Any] = await session.get_json("/v1/inbox", verb="house.inbox")
                 return answer
 
         return {"proposals": run(ask())["proposals"]}
@@ -97,8 +97,8 @@ def approve(
 
         async def look() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
             async with await HouseSession.open(machine, house) as session:
-                waiting = await session.get("/v1/inbox", verb="house.inbox")
-                pairs = await session.get("/v1/pairs", verb="house.pairs")
+                waiting = await session.get_json("/v1/inbox", verb="house.inbox")
+                pairs = await session.get_json("/v1/pairs", verb="house.pairs")
                 chosen = _chosen(waiting["proposals"], proposal)
                 pairing_id = next(each for each in pairs["details"] if each.startswith(chosen["id"]))
                 return chosen, {**pairs["details"][pairing_id], "pairing": pairing_id, "suite": _suite(pairs["pairs"], pairing_id)}
@@ -163,8 +163,8 @@ def deny(settings: Settings, *, proposal: str, reason: str, passphrase: Passphra
 
         async def ask() -> dict[str, Any]:
             async with await HouseSession.open(machine, house) as session:
-                chosen = _chosen((await session.get("/v1/inbox", verb="house.inbox"))["proposals"], proposal)
-                details = (await session.get("/v1/pairs", verb="house.pairs"))["details"]
+                chosen = _chosen((await session.get_json("/v1/inbox", verb="house.inbox"))["proposals"], proposal)
+                details = (await session.get_json("/v1/pairs", verb="house.pairs"))["details"]
                 pairing_id = next(each for each in details if each.startswith(chosen["id"]))
                 detail = details[pairing_id]
                 statement = PairDeny(
@@ -188,7 +188,7 @@ def ping(settings: Settings, *, house: str, count: int) -> dict[str, Any]:
             began = time.monotonic()
             async with await HouseSession.open(machine, row) as session:
                 for number in range(1, count + 1):
-                    await session.get("/v1/ping", verb="pair.ping")
+                    await session.get_json("/v1/ping", verb="pair.ping")
                     answers.append({"number": number, "ms": (time.monotonic() - began) * 1e3})
                     began = time.monotonic()
                 return {
@@ -212,7 +212,7 @@ def downgrade(settings: Settings, *, name: str, pair_type: str, passphrase: Pass
 
         async def ask() -> dict[str, Any]:
             async with await HouseSession.open(machine, house) as session:
-                rows = (await session.get("/v1/pairs", verb="house.pairs"))["pairs"]
+                rows = (await session.get_json("/v1/pairs", verb="house.pairs"))["pairs"]
                 row = named(rows, name)
                 statement = PairDowngrade(pairing_id=bytes.fromhex(row["pairing"]), pair_type=PairType(pair_type))
                 answer = await submit(session, house, signer, statement)

@@ -332,7 +332,7 @@ class _Village:
 
             async def ask() -> dict[str, Any]:
                 async with await HouseSession.open(machine, row) as session:
-                    answer: dict[str, Any] = await session.get(f"/v1/checkpoint?old={seen.size}", verb="house.checkpoint")
+                    answer: dict[str, Any] = await session.get_json(f"/v1/checkpoint?old={seen.size}", verb="house.checkpoint")
                     return answer
 
             shown = run(ask())

@@ -1,6 +1,5 @@
 """Where a command runs: at the house itself, or on a machine that is paired with one; and how a human key signs there."""
 
-import asyncio
 import secrets
 import time
 from collections.abc import Callable, Coroutine
@@ -28,9 +27,7 @@ NO_MACHINE: Final = "there is no machine here"
 
 def run(work: Coroutine[Any, Any, _T]) -> _T:
     """Run a command's asynchronous part to its end."""
-    if uvloop is not None:
-        return uvloop.run(work)
-    return asyncio.run(work)
+    return uvloop.run(work)
 
 
 def ask_house(settings: Settings, verb: str, **args: Any) -> Any:
@@ -106,6 +103,5 @@ async def submit(
         n=0,
         salt=secrets.token_bytes(32),
     )
-    response = await session.post("/v1/statements", verb="statement.submit", body=encode([bundle, secret]))
-    answer: dict[str, Any] = response
+    answer: dict[str, Any] = await session.post_json("/v1/statements", encode([bundle, secret]), verb="statement.submit")
     return answer
