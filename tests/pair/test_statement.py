@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 from tallystick.canonical import Value, decode, encode
 from tallystick.errors import Malformed, Misuse, Refused
 from tallystick.keys import KeyId, KeyKind, PublicKey
-from tallystick.pair.book import Pair, PairEvent, PairState, next_pair_state, pair_of, secret_name
 from tallystick.pair.genesis import check_genesis
-from tallystick.pair.pairing import PairType, Role
-from tallystick.pair.severance import WIDTH, narrow, narrowest, severs
+from tallystick.pair.pairing import PairType
 from tallystick.pair.statement import (
     ACTIONS,
     DENY_REASONS,
@@ -32,7 +30,7 @@ from tallystick.pair.statement import (
     encode_statement,
     parse_statement,
 )
-from tests.pair.world import CLIENT, HOUSE, Key, Meeting, approval, bundle, seed
+from tests.pair.world import CLIENT, HOUSE, Key, approval, bundle, seed
 
 ID = seed("pairing")
 ENTRY = EntryRef(origin=seed("origin"), index=7)
@@ -206,72 +204,3 @@ def test_the_one_way_to_the_first_human_key(owner: str | None, words: bool, sign
 
 
 # --- The book --------------------------------------------------------------------------------------------------------
-
-TRANSITIONS = {
-    ("pending", "approve"): "standing",
-    ("pending", "deny"): None,
-    ("pending", "sever"): None,
-    ("pending", "lose"): None,
-    ("standing", "sever"): "severed",
-    ("standing", "lose"): "broken",
-    ("broken", "sever"): "severed",
-}
-
-
-@pytest.mark.parametrize("state", list(PairState))
-@pytest.mark.parametrize("event", list(PairEvent))
-def test_where_a_pair_goes(state: PairState, event: PairEvent) -> None:
-    """The table of the specification; what it does not have is refused. Nothing leads back from severed."""
-    cell = (state.value, event.value)
-    if cell in TRANSITIONS:
-        assert next_pair_state(state, event) == TRANSITIONS[cell]
-    else:
-        with pytest.raises(Refused):
-            next_pair_state(state, event)
-
-
-def test_both_halves_become_records_of_the_other_side() -> None:
-    """The client's record holds the house's keys, the house's the client's; both name the same pairing."""
-    meeting = Meeting.of().run()
-    records: dict[Role, Pair] = {}
-    for side in ("client", "house"):
-        half = meeting.half[side].half
-        records[half.role] = pair_of(half, state=PairState.PENDING, proposal=7, entry=None, paired_at_ns=1)
-    client, house = records[Role.CLIENT], records[Role.HOUSE]
-    assert client.pairing_id == house.pairing_id
-    assert (client.static, house.static) == (HOUSE.static.public, CLIENT.static.public)
-    assert (client.signing, house.signing) == (HOUSE.signing.public, CLIENT.signing.public)
-    assert (client.label, house.label) == ("attic", "camera")
-    assert client.house_id == house.house_id == HOUSE.identity.house_id
-    assert pair_of(meeting.half["house"].half, state=PairState.PENDING, proposal=7, entry=None, paired_at_ns=1, label="x").label == "x"
-    assert secret_name(bytes(32)) == "pair-" + "00" * 32
-
-
-# --- Severance and downgrade -----------------------------------------------------------------------------------------
-
-
-def test_an_old_severance_does_not_end_a_new_pairing() -> None:
-    """A severance names the pairing: it ends that one and no other of the same machines."""
-    assert severs(ID, ID)
-    assert not severs(ID, seed("paired anew"))
-
-
-@pytest.mark.parametrize("current", list(PairType))
-@pytest.mark.parametrize("wanted", list(PairType))
-def test_a_downgrade_only_narrows(current: PairType, wanted: PairType) -> None:
-    """ADMIN > INPUT > USER > INTERFACE; the same or a wider type is refused."""
-    assert WIDTH == (PairType.ADMIN, PairType.INPUT, PairType.USER, PairType.INTERFACE)
-    if WIDTH.index(wanted) > WIDTH.index(current):
-        assert narrow(current, wanted) is wanted
-    else:
-        with pytest.raises(Refused):
-            narrow(current, wanted)
-
-
-@given(st.sampled_from(PairType), st.lists(st.sampled_from(PairType), max_size=5))
-def test_the_narrowest_wins_in_any_order(start: PairType, downgrades: list[PairType]) -> None:
-    """What a pair is worth does not depend on the order in which downgrades are read."""
-    result = narrowest(start, downgrades)
-    assert result is narrowest(start, list(reversed(downgrades)))
-    assert all(WIDTH.index(result) >= WIDTH.index(each) for each in (start, *downgrades))
-    assert result in (start, *downgrades)
