@@ -42,6 +42,7 @@ def test_any_event_survives(data: st.DataObject) -> None:
     assert entry.decode(leaf) == event
     values = canonical.decode(leaf)
     assert isinstance(values, dict) and list(values) == sorted(values, key=int)
+    assert leaf == canonical.encode(values)
 
 
 @pytest.mark.parametrize(

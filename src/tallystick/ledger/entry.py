@@ -4,21 +4,44 @@ The leaf is a map in deterministic CBOR with the field numbers as keys (docs/spe
 hash in the tree is SHA-256(0x00 || leaf) (RFC 6962 2.1).
 """
 
+from functools import lru_cache
+from typing import Final
+
 from tallystick import canonical
-from tallystick.canonical import Encodable
 from tallystick.errors import Malformed, Misuse
 from tallystick.ledger.event import NAMES, Event
 from tallystick.ledger.table import FIELDS, HEADER, MAX_LEAF_BYTES, VERSION, Kind
 
-_NUMBERS = {name: number for name, (number, _) in (*HEADER.items(), *FIELDS.items())}
+_KEYS: Final = {name: (number, canonical.encode(number)) for name, (number, _) in (*HEADER.items(), *FIELDS.items())}
+_START: Final = {kind: canonical.encode(1) + canonical.encode(VERSION) + canonical.encode(2) + canonical.encode(int(kind)) for kind in Kind}
+_MAP_HEADS: Final = tuple(bytes((0xA0 | n,)) if n < 24 else bytes((0xB8, n)) for n in range(4 + len(_KEYS)))  # RFC 8949 3
+_BYTES_HEADS: Final = tuple(canonical.encode(bytes(n))[: -n or None] for n in range(256))
+
+
+@lru_cache(maxsize=4096)
+def _order(names: tuple[str, ...]) -> tuple[tuple[str, bytes], ...]:
+    """The fields in the order of their numbers, each with its key as it is written."""
+    return tuple((name, _KEYS[name][1]) for name in sorted(names, key=lambda name: _KEYS[name][0]))
 
 
 def encode(event: Event) -> bytes:
-    """The leaf of an event. Raises: Misuse when it is longer than 65,535 bytes."""
-    leaf: dict[int, Encodable] = {1: VERSION, 2: int(event.kind), 3: event.time_ns, 4: event.actor}
-    for name, value in event.fields.items():
-        leaf[_NUMBERS[name]] = value  # type: ignore[assignment]
-    raw = canonical.encode(leaf)
+    """The leaf of an event. Raises: Misuse when it is longer than 65,535 bytes.
+
+    The order of the fields is remembered and short byte strings are written here: a third of what `canonical.encode` of the whole
+    map costs, and this stands on the path of every entry. The tests compare the two.
+    """
+    fields = event.fields
+    encode_value = canonical.encode
+    parts = [_MAP_HEADS[4 + len(fields)], _START[event.kind], b"\x03", encode_value(event.time_ns), b"\x04", encode_value(event.actor)]
+    for name, key in _order(tuple(fields)):
+        value = fields[name]
+        parts.append(key)
+        if type(value) is bytes and len(value) < 256:
+            parts.append(_BYTES_HEADS[len(value)])
+            parts.append(value)
+        else:
+            parts.append(encode_value(value))  # type: ignore[arg-type]
+    raw = b"".join(parts)
     if len(raw) > MAX_LEAF_BYTES:
         raise Misuse(f"an event of {len(raw)} bytes does not fit into a leaf of {MAX_LEAF_BYTES}")
     return raw

@@ -8,6 +8,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ from tallystick.ledger.append import Tree
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Grade, Receipt
 from tallystick.ledger.signed import SignalMark
+from tallystick.ledger.table import KINDS
 from tallystick.storage.bodies import TAG_BYTES, Bodies
 from tallystick.storage.projection import is_plain, project
 from tallystick.storage.rules.state import Cell, SignalFork
@@ -29,8 +31,21 @@ LEVEL_SHIFT: Final = 56  # tiles.id = level << 56 | n
 BUSY_MS: Final = 10_000
 MAX_CACHED_IDS: Final = 65_536
 
-_INSERT_ENTRY: Final = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_ABOUT: Final = ("pair", "subject", "invite", "token", "scope", "origin_hash")
+_INSERT_ENTRY: Final = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+# The columns of `entries` that are indexed, and their numbers in `postings`.
+COLUMNS: Final = {"kind": 1, "pairing": 2, "key": 3, "about": 4, "action": 5, "verdict": 6, "mark": 7}
+_POST: Final = tuple(
+    f"INSERT INTO postings SELECT {number}, {column}, idx FROM entries WHERE idx BETWEEN ? AND ?"
+    f" AND {column} IS NOT NULL{' AND verdict IS NOT ' + repr('allow') if column == 'verdict' else ''} ORDER BY 2, 3"
+    for column, number in COLUMNS.items()
+)
+# Whom an event is about: the first of these fields that it has.
+_ABOUT: Final = {
+    kind: tuple(
+        name for name in ("pair", "subject", "invite", "token", "scope", "origin_hash") if name in (*shape.required, *shape.optional)
+    )
+    for kind, shape in KINDS.items()
+}
 
 
 @dataclass(slots=True)
@@ -43,14 +58,13 @@ class Request:
     outcome: tuple[Receipt, ...] | TallyError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    """An event that was taken in this transaction."""
+# An event that was taken in this transaction: its leaf, its opening or nothing, the marks of its signal.
+_Pending = tuple[Event, bytes, bytes, SignalMark | None]
 
-    event: Event
-    leaf: bytes
-    opening: bytes
-    mark: SignalMark | None
+
+def mark_number(signature_hash: bytes) -> int:
+    """The short form under which a signal is indexed: 8 bytes, as a signed number."""
+    return int.from_bytes(signature_hash[:8], "big", signed=True)
 
 
 def connect(path: Path, *, write: bool, vfs: str | None = None) -> apsw.Connection:
@@ -143,7 +157,7 @@ class Book:
         """An event of this ledger, also one of the group that is being written."""
         offset = index - self.tree.size
         if 0 <= offset < len(self._pending):
-            return self._pending[offset].event
+            return self._pending[offset][0]
         row = self.one("SELECT leaf FROM entries WHERE idx = ?", (index,))
         return entry.decode(row[0]) if row is not None and isinstance(row[0], bytes) else None
 
@@ -186,7 +200,7 @@ class Book:
             )
             at += count
         self.tree = tree
-        if any(item.event.kind is Kind.BODY_ERASED for item in self._pending):
+        if any(event.kind is Kind.BODY_ERASED for event, _, _, _ in self._pending):
             self._finish_erasures()
 
     def _take(self, request: Request) -> bool:
@@ -194,8 +208,7 @@ class Book:
         kept = len(self._pending)
         first = self.tree.size + kept
         if first > 0 and all(map(is_plain, request.events)):
-            openings = request.openings or (b"",) * len(request.events)
-            self._pending += map(_Pending, request.events, request.leaves, openings, (None,) * len(request.events))
+            self._pending += zip(request.events, request.leaves, request.openings or repeat(b""), repeat(None), strict=False)
             self._accepted.append(request)
             return True
         self.db.execute("SAVEPOINT request")
@@ -203,7 +216,7 @@ class Book:
             for offset, event in enumerate(request.events):
                 mark = project(self, event, first + offset, self.event_at)
                 opening = request.openings[offset] if request.openings else b""
-                self._pending.append(_Pending(event, request.leaves[offset], opening, mark))
+                self._pending.append((event, request.leaves[offset], opening, mark))
         except TallyError as error:
             self.db.execute("ROLLBACK TO request")
             self.db.execute("RELEASE request")
@@ -229,13 +242,13 @@ class Book:
     def _store_bodies(self) -> tuple[int, ...]:
         """Put the openings where they can be erased, durable before the entries that commit to them."""
         first = self.tree.size
-        wanted = [(first + at, item) for at, item in enumerate(self._pending) if item.opening]
+        wanted = [(at, leaf, opening) for at, (_, leaf, opening, _) in enumerate(self._pending, first) if opening]
         if not wanted:
             return ()
         if self.bodies is None:
             raise AssertionError("openings were given to a ledger without a body store")
-        slots = self.bodies.put([(leaf_hash(item.leaf)[:TAG_BYTES], item.opening) for _, item in wanted])
-        self.db.executemany("INSERT INTO bodies VALUES (?, ?)", [(at, slot) for (at, _), slot in zip(wanted, slots, strict=True)])
+        slots = self.bodies.put([(leaf_hash(leaf)[:TAG_BYTES], opening) for _, leaf, opening in wanted])
+        self.db.executemany("INSERT INTO bodies VALUES (?, ?)", [(at, slot) for (at, _, _), slot in zip(wanted, slots, strict=True)])
         return slots
 
     def _store_entries(self) -> tuple[Tree, list[bytes]]:
@@ -244,14 +257,17 @@ class Book:
         rows: list[tuple[Cell, ...]] = []
         hashes: list[bytes] = []
         number = self._number
-        for item in self._pending:
-            event, fields, mark = item.event, item.event.fields, item.mark
-            key = fields.get("key")
-            about = next((fields[name] for name in _ABOUT if name in fields), None)
+        for event, leaf, _, mark in self._pending:
+            fields = event.fields
+            key, about = fields.get("key"), None
+            for name in _ABOUT[event.kind]:
+                if name in fields:
+                    about = fields[name]
+                    break
             rows.append(
                 (
                     index,
-                    item.leaf,
+                    leaf,
                     event.time_ns,
                     int(event.kind),
                     number(fields.get("pairing")),
@@ -259,9 +275,10 @@ class Book:
                     number(about),
                     mark and mark.action,
                     fields.get("verdict"),  # type: ignore[arg-type]
+                    mark and mark_number(mark.signature_hash),
                 )
             )
-            hashes.append(leaf_hash(item.leaf))
+            hashes.append(leaf_hash(leaf))
             index += 1
         tree = self.tree.append(hashes)
         self.db.executemany(_INSERT_ENTRY, rows)
@@ -292,11 +309,14 @@ class Book:
         full_before = self.tree.size // TILE
         partial = self._partial
         partial += hashes
-        self._times += [item.event.time_ns for item in self._pending]
+        self._times += [event.time_ns for event, _, _, _ in self._pending]
         at = 0
         while len(partial) - at >= TILE:
             tile, times = partial[at : at + TILE], self._times[at : at + TILE]
-            self._store_tile(0, full_before + at // TILE, tile, min(times), max(times))
+            n = full_before + at // TILE
+            self._store_tile(0, n, tile, min(times), max(times))
+            for sql in _POST:
+                self.db.execute(sql, (n * TILE, n * TILE + TILE - 1))
             at += TILE
         del partial[:at], self._times[:at]
 

@@ -19,9 +19,8 @@ from tallystick.keys.identity import KeyId, parse_cose_key
 from tallystick.ledger.event import Kind
 from tallystick.ledger.signed import read_mark
 from tallystick.pair.pairing import PairType, Role, Suite
-from tallystick.storage.book import LEVEL_SHIFT, TILE, connect, unavailable
+from tallystick.storage.book import COLUMNS, LEVEL_SHIFT, TILE, connect, mark_number, unavailable
 from tallystick.storage.rows import CheckpointRow, EntryRow, InboxItem, InviteRow, KeyRow, OpenEffect, PairRow, SeenCheckpoint
-from tallystick.storage.rules.flow import mark_number
 from tallystick.tlog.proof import consistency_proof, inclusion_proof, range_hash
 from tallystick.tlog.tree import EMPTY_ROOT, HASH_BYTES, leaf_hash, perfect_root
 
@@ -50,6 +49,9 @@ class Readers:
     @contextmanager
     def moment(self) -> Iterator[None]:
         """Inside, this thread's questions are all answered from one moment. Keep it short: the write-ahead log waits."""
+        if self._db().in_transaction:
+            yield  # already inside one
+            return
         self._one("BEGIN")
         try:
             yield
@@ -175,43 +177,70 @@ class Readers:
         """
         if not 1 <= limit <= MAX_PAGE:
             raise Misuse(f"a page has 1 to {MAX_PAGE} entries")
-        where, arguments = ["idx >= ?"], [start]
-        if stop is not None:
-            where.append("idx < ?")
-            arguments.append(stop)
-        if codes := sorted({int(kind) for kind in kinds}):
-            where.append(f"kind IN ({', '.join(map(str, codes))})")
-        values: list[Any] = list(arguments)
-        for column, value in (("action", action), ("verdict", verdict)):
-            if value is not None:
-                where.append(f"{column} = ?")
-                values.append(value)
-        for operator, time_ns in ((">=", since_ns), ("<=", until_ns)):
-            if time_ns is not None:
-                where.append(f"time_ns {operator} ?")
-                values.append(time_ns)
-        # Who is asked for may stand in either of two columns. Each way is one walk along an index, in order; the walks are merged.
-        ways: list[tuple[str, ...]] = [()]
-        numbers: list[int] = []
+        conditions: list[tuple[str, tuple[Any, ...]]] = []
+        drivers: list[tuple[int, Any]] | None = None  # one of these postings every entry that is sought has
         for column, identity in (("pairing", pair), ("key", key)):
             if identity is not None:
                 row = self._one("SELECT no FROM ids WHERE id = ?", (bytes(identity),))
                 if row is None:
                     return ()
-                numbers.append(int(row[0]))
-                ways = [(*way, f"{name} = ?") for way in ways for name in (column, "about")]
-        order = "DESC" if newest_first else "ASC"
-        sql = "SELECT idx, leaf FROM entries WHERE {} ORDER BY idx " + order + " LIMIT ?"
-        walks = [self._all(sql.format(" AND ".join((*where, *way))), (*values, *numbers, limit)) for way in ways]
-        found = walks[0] if len(walks) == 1 else _distinct(merge(*walks, key=lambda row: row[0], reverse=newest_first))
+                # Who is asked for may stand in either of two columns.
+                conditions.append((f"({column} = ? OR about = ?)", (row[0], row[0])))
+                drivers = drivers or [(COLUMNS[column], row[0]), (COLUMNS["about"], row[0])]
+        if action is not None:
+            conditions.append(("action = ?", (action,)))
+            drivers = drivers or [(COLUMNS["action"], action)]
+        if verdict is not None:
+            conditions.append(("verdict = ?", (verdict,)))
+            drivers = drivers or ([(COLUMNS["verdict"], verdict)] if verdict != "allow" else None)
+        if codes := sorted({int(kind) for kind in kinds}):
+            conditions.append((f"kind IN ({', '.join('?' * len(codes))})", tuple(codes)))
+            drivers = drivers or [(COLUMNS["kind"], code) for code in codes]
+        for operator, time_ns in ((">=", since_ns), ("<=", until_ns)):
+            if time_ns is not None:
+                conditions.append((f"time_ns {operator} ?", (time_ns,)))
+        where = "".join(f" AND {text}" for text, _ in conditions)
+        values = tuple(value for _, values in conditions for value in values)
+        order = f"ORDER BY e.idx {'DESC' if newest_first else 'ASC'} LIMIT ?"
+        indexed = (
+            "SELECT p.idx, leaf FROM postings p CROSS JOIN entries e ON e.idx = p.idx"
+            f" WHERE col = ? AND value = ? AND p.idx >= ? AND p.idx < ?{where} {order.replace('e.idx', 'p.idx')}"
+        )
+        bare = f"SELECT e.idx, leaf FROM entries e WHERE e.idx >= ? AND e.idx < ?{where} {order}"
+        with self.moment():
+            size = self.size()
+            stop = size if stop is None else min(stop, size)
+            edge = size - size % TILE  # entries from here on are in no posting yet
+            first, last = self._by_time(start, min(stop, edge), since_ns, until_ns)
+            walks: list[tuple[tuple[int, int], str, tuple[Any, ...]]] = [((max(start, edge), stop), bare, ())]
+            for posting in drivers or ():
+                walks.append(((first, last), indexed, posting))
+            if drivers is None:
+                walks.append(((first, last), bare, ()))
+            rows = [self._all(sql, (*head, low, high, *values, limit)) for (low, high), sql, head in walks if low < high]
+        found = _distinct(merge(*rows, key=lambda row: row[0], reverse=newest_first))
         return tuple(EntryRow(index, leaf) for index, leaf in islice(found, limit))
+
+    def _by_time(self, first: int, last: int, since_ns: int | None, until_ns: int | None) -> tuple[int, int]:
+        """The part of the full tiles that can hold entries of these times."""
+        if since_ns is not None:
+            row = self._one("SELECT min(id) FROM tiles WHERE high_ns >= ?", (since_ns,))
+            first = max(first, int(row[0]) * TILE) if row and row[0] is not None else last
+        if until_ns is not None:
+            row = self._one("SELECT max(id) FROM tiles WHERE high_ns IS NOT NULL AND low_ns <= ?", (until_ns,))
+            last = min(last, (int(row[0]) + 1) * TILE) if row and row[0] is not None else first
+        return first, last
 
     def signal_entry(self, signature_hash: bytes) -> int | None:
         """The entry that holds the signal whose signature has this SHA-256."""
-        for (index,) in self._all("SELECT entry FROM signals WHERE mark = ? ORDER BY entry", (mark_number(signature_hash),)):
-            row = self.entry(index)
-            if row is not None and read_mark(row.event.blob("signal")).signature_hash == signature_hash:
-                return int(index)
+        number = mark_number(signature_hash)
+        sql = "SELECT idx FROM postings WHERE col = ? AND value = ? UNION SELECT idx FROM entries WHERE idx >= ? AND mark = ? ORDER BY 1"
+        with self.moment():
+            size = self.size()
+            for (index,) in self._all(sql, (COLUMNS["mark"], number, size - size % TILE, number)):
+                row = self.entry(index)
+                if row is not None and read_mark(row.event.blob("signal")).signature_hash == signature_hash:
+                    return int(index)
         return None
 
     def signal_seen(self, key: bytes, stream: bytes, n: int) -> int | None:

@@ -9,13 +9,18 @@ CREATE TABLE entries (
   key INTEGER,                -- ids.no: by which key
   about INTEGER,              -- ids.no: the pair, key, invite or token it concerns
   action TEXT,
-  verdict TEXT
+  verdict TEXT,
+  mark INTEGER                -- the first 8 bytes of SHA-256 of the signal's signature, signed big endian
 ) STRICT;
-CREATE INDEX entries_kind ON entries (kind);
-CREATE INDEX entries_pairing ON entries (pairing) WHERE pairing IS NOT NULL;
-CREATE INDEX entries_key ON entries (key) WHERE key IS NOT NULL;
-CREATE INDEX entries_about ON entries (about) WHERE about IS NOT NULL;
-CREATE INDEX entries_action ON entries (action) WHERE action IS NOT NULL;
+
+-- The index of the entries, written a tile of 256 at a time: a commit touches no index page, and a query looks at the incomplete
+-- tile itself. col: 1 kind, 2 pairing, 3 key, 4 about, 5 action, 6 verdict (refuse, hold), 7 mark.
+CREATE TABLE postings (
+  col INTEGER NOT NULL,
+  value ANY NOT NULL,
+  idx INTEGER NOT NULL,
+  PRIMARY KEY (col, value, idx)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE ids (no INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE) STRICT;
 
@@ -114,10 +119,8 @@ CREATE TABLE signals (
   stream INTEGER NOT NULL REFERENCES streams,
   n INTEGER NOT NULL,
   entry INTEGER NOT NULL,
-  mark INTEGER NOT NULL,      -- the first 8 bytes of SHA-256 of the signature, signed big endian
   PRIMARY KEY (stream, n)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX signals_mark ON signals (mark);
 
 CREATE TABLE proposals (
   entry INTEGER PRIMARY KEY,

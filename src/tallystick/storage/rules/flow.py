@@ -9,11 +9,6 @@ from tallystick.ledger.signed import SignalMark, read_mark
 from tallystick.storage.rules.state import Rule, SignalFork, State
 
 
-def mark_number(signature_hash: bytes) -> int:
-    """The short form under which a signal is indexed: 8 bytes, as a signed number."""
-    return int.from_bytes(signature_hash[:8], "big", signed=True)
-
-
 def signal_once(state: State, event: Event, index: int, leaf_of: Callable[[int], Event | None]) -> SignalMark:
     """(key, stream, n) once for ever; the marks of the event's signal. Raises: Malformed, Refused, SignalFork."""
     mark = read_mark(event.blob("signal"))
@@ -33,7 +28,7 @@ def signal_once(state: State, event: Event, index: int, leaf_of: Callable[[int],
         if read_mark(earlier.blob("signal")).signed != mark.signed:
             raise SignalFork(mark, first, event.blob("signal"))
         raise Refused(f"this signal is already in the ledger, entry {first}", "A signal counts once; sign a new one.")
-    state.run("INSERT INTO signals VALUES (?, ?, ?, ?)", (row[0], mark.n, index, mark_number(mark.signature_hash)))
+    state.run("INSERT INTO signals VALUES (?, ?, ?)", (row[0], mark.n, index))
     return mark
 
 
