@@ -1,0 +1,94 @@
+"""What a client's session leaves behind: entries of its own ledger, and the figures that `tally status` shows."""
+
+import secrets
+import time
+
+from tallystick.canonical import Encodable, Value
+from tallystick.channel.session import Session
+from tallystick.node.checkpoints import ForkError, fork_event
+from tallystick.node.connection import Connection
+from tallystick.node.dialling import Dialled
+from tallystick.node.halves import effects_of, stand
+from tallystick.node.machine import Machine
+from tallystick.pair.pairing import Role
+from tallystick.passage import knock as knocks
+from tallystick.primitives import sha256
+from tallystick.storage.rows import PairRow
+
+
+class Chronicle:
+    """One session's entries. Each method returns when its entries are durable."""
+
+    def __init__(self, machine: Machine, pair: PairRow, dialled: Dialled, session: Session, connection: Connection) -> None:
+        self._machine = machine
+        self._pair = pair
+        self._dialled = dialled
+        self._session = session
+        self._connection = connection
+        self._effects = effects_of(machine)
+
+    async def begun(self) -> None:
+        """Key confirmation. A half that waited is known to stand now: the house answers the knocks of no other.
+
+        Raises: Refused, Unavailable.
+        """
+        if self._pair.state == "pending":
+            await stand(self._machine, self._pair, None)
+        await self._effects.run(
+            knocks.confirmed(
+                knocks.Connection(
+                    session=self._session.handshake_hash,
+                    knock=self._dialled.knock,
+                    address=sha256(b"tally address v1", secrets.token_bytes(32), str(self._dialled.remote).encode()),
+                    mode=self._dialled.mode.value,
+                    visibility=self._dialled.mode.name.lower(),
+                    role=Role.CLIENT,
+                ),
+                pair=self._pair.pairing,
+                pair_type=self._pair.effective.value,
+                suite=self._pair.suite.value,
+                stream=self._session.stream,
+                now_ns=time.time_ns(),
+            )
+        )
+
+    async def breached(self, what: str, data: bytes) -> None:
+        """The house sent what may not flow this way. Raises: Unavailable."""
+        await self._effects.run(
+            knocks.breached(
+                session=self._session.handshake_hash,
+                pair=self._pair.pairing,
+                what=what,
+                digest=sha256(data),
+                length=len(data),
+                now_ns=time.time_ns(),
+            )
+        )
+
+    async def forked(self, fork: ForkError) -> None:
+        """The house's history was rewritten: both signed checkpoints are kept. Raises: Unavailable."""
+        await self._machine.store.record(fork_event(self._pair, fork, time.time_ns()))
+
+    async def ended(self, reason: str, unfinished: bytes | None) -> None:
+        """The session is over. `unfinished`: the reference of the signal whose answer never came whole. Raises: Unavailable."""
+        self._machine.memory.change(f"live/{self._pair.pairing.hex()}", self._live)
+        await self._effects.run(
+            knocks.ended(
+                session=self._session.handshake_hash,
+                pair=self._pair.pairing,
+                reason=reason,
+                bytes_in=self._connection.bytes_in,
+                bytes_out=self._connection.bytes_out,
+                now_ns=time.time_ns(),
+                voided=None if unfinished is None else (self._session.stream, unfinished),
+            )
+        )
+
+    def _live(self, before: Value) -> tuple[Encodable, None]:
+        """The row of `tally status`: last knock, address, bytes both ways (they add up), mode, visibility."""
+        received, sent = self._connection.bytes_in, self._connection.bytes_out
+        match before:
+            case [_, _, int(more_in), int(more_out), _, _]:
+                received, sent = received + more_in, sent + more_out
+        dialled = self._dialled
+        return [time.time_ns(), dialled.remote.host, received, sent, dialled.mode.value, dialled.visibility], None

@@ -1,0 +1,89 @@
+"""A client's half of a pair: how it comes to stand, and how it ends. Each way is a passage; here is what goes with it at a client."""
+
+import time
+
+from tallystick.errors import Misuse, Refused
+from tallystick.ledger.receipt import Receipt
+from tallystick.node.dialling import forget_pair
+from tallystick.node.effects import Effects, NoDoors
+from tallystick.node.machine import Machine
+from tallystick.pair.pairing import Role
+from tallystick.passage import pairing
+from tallystick.passage.pairing import Signed
+from tallystick.storage.rows import PairRow
+
+
+def effects_of(machine: Machine) -> Effects:
+    """The effects of a machine that is nobody's house."""
+    return Effects(machine.store, machine.vault, NoDoors())
+
+
+async def stand(machine: Machine, pair: PairRow, signed: Signed | None) -> Receipt:
+    """The house has let the pairing stand, and this is how we know.
+
+    Args: signed: its statement; None when a session of the pair was confirmed, which only a standing pair can bring about.
+    An older pair with the same house ends here: the house lets one pair of two machines stand, so it has ended there.
+    Raises: Refused: it does not wait, or waited too long.  Unavailable.
+    """
+    for old in machine.store.pairs():
+        if old.stands and old.role is Role.CLIENT and old.static_key == pair.static_key and old.pairing != pair.pairing:
+            await end(machine, old.pairing, reason="paired-anew")
+    return await effects_of(machine).run(
+        pairing.approved(
+            pair=pair.pairing,
+            pair_type=pair.pair_type,
+            label=pair.label,
+            keys=(),
+            genesis=False,
+            signed=signed,
+            by="peer" if signed is None else "statement",
+            now_ns=time.time_ns(),
+        )
+    )
+
+
+async def end(machine: Machine, pair: bytes, *, reason: str) -> None:
+    """The house has ended the pair: recorded, then the secret destroyed. Ended already is as good. Raises: Unavailable."""
+    try:
+        await effects_of(machine).run(
+            pairing.severed(pair=pair, by="peer", signed=None, reason=reason, tell=False, now_ns=time.time_ns(), actor="pair")
+        )
+    except Refused:
+        return
+    forget_pair(machine, pair)
+
+
+async def drop(machine: Machine, pair: bytes, *, reason: str) -> None:
+    """No pair came of a half: recorded, then its secret destroyed. Raises: Unavailable."""
+    await effects_of(machine).run(pairing.denied(pair=pair, signed=None, reason=reason, now_ns=time.time_ns()))
+    forget_pair(machine, pair)
+
+
+async def lapse(machine: Machine, pair: bytes) -> None:
+    """Nobody let the pairing stand in time. Raises: Unavailable."""
+    await effects_of(machine).run(pairing.lapsed(pair=pair, now_ns=time.time_ns()))
+    forget_pair(machine, pair)
+
+
+async def usable(machine: Machine, pair: PairRow) -> PairRow:
+    """The pair as the ledger has it now. Raises: Refused, Misuse."""
+    row = machine.store.pair(pair.pairing)
+    name = pair.label or pair.pairing.hex()[:8]
+    if row is None or row.state not in ("pending", "standing"):
+        raise Refused(f"the pair with {name} is {row.state if row else 'unknown'}", "pair again with a new invite")
+    if row.role is not Role.CLIENT:
+        raise Misuse(f"{name} is a client of this house", "a house never connects to the machines that are paired to it")
+    if row.state == "pending" and row.expires_ns is not None and row.expires_ns <= time.time_ns():
+        await lapse(machine, row.pairing)
+        raise Refused(f"nobody approved the pairing with {name} in time", "ask for a new invite")
+    return row
+
+
+def free_label(machine: Machine, wanted: str) -> str:
+    """What this machine calls another: the name it gives itself, or with a number where a pair has that name already."""
+    taken = {row.label for row in machine.store.pairs() if row.state in ("standing", "pending")}
+    label, number = wanted, 2
+    while label in taken:
+        tail = f"-{number}"
+        label, number = wanted[: 63 - len(tail)] + tail, number + 1
+    return label
