@@ -16,6 +16,7 @@ from typing import Final, Self
 
 import h11
 
+from tallystick.canonical import decimal
 from tallystick.errors import Malformed, Misuse, TallyError, Unavailable
 from tallystick.node.httpframing import MAX_HEAD_BYTES, ResponseFraming, check_request
 from tallystick.node.httpwire import Wire
@@ -41,6 +42,12 @@ class Response:
     def header(self, name: str) -> str | None:
         """The first header of that name (lower case), or None."""
         return next((value for other, value in self.headers if other == name), None)
+
+    @property
+    def entry(self) -> int | None:
+        """The entry of the house's ledger under which the request is recorded, None when it says none. Raises: Malformed."""
+        said = self.header("tally-entry")
+        return None if said is None else decimal(said)
 
     async def aiter_bytes(self) -> AsyncIterator[bytes]:
         """The body, as it comes. Raises: Malformed (not an answer: sever), Unavailable (the session ended), Misuse."""
@@ -161,6 +168,11 @@ class HttpClient:
     def usable(self) -> bool:
         """Whether the session can take another request, now or after the answer under way."""
         return self._error is None
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is awaited, or has not been read to its end."""
+        return self._busy
 
     async def request(self, method: str, target: str, headers: Headers = (), body: Body = None) -> Response:
         """Ask, and return when the head of the answer has come.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Receipt
 from tallystick.pair.pairing import Role
-from tallystick.passage.effect import Later, Passage, Record
+from tallystick.passage.effect import Passage, Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +85,19 @@ def ended(
     if voided is not None:
         stream, signal_hash = voided
         void = Event.of(
-            Kind.STREAM_VOIDED, now_ns, "pair", session=session, pairing=pair, pair=pair, reason=reason, stream=stream, signal_hash=signal_hash
+            Kind.STREAM_VOIDED,
+            now_ns,
+            "pair",
+            session=session,
+            pairing=pair,
+            pair=pair,
+            reason=reason,
+            stream=stream,
+            signal_hash=signal_hash,
         )
         events.insert(0, void)
-    yield Later(tuple(events))
+    # A house goes on meanwhile; a client that closes waits for it.
+    yield Record(tuple(events))
 
 
 def breached(*, session: bytes, pair: bytes, what: str, digest: bytes, length: int, now_ns: int) -> Passage[Receipt]:
