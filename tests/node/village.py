@@ -63,8 +63,8 @@ class Village:
             redeem(owner, parse_invite(made["invite"]), label="owner", human=self.human, show_words=lambda _w, _d: None, wait_s=10)
         )
         pairing = await self.waiting()
-        while not await self.house.confirm_genesis(pairing):
-            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.02)  # the ceremony learns of its entry a moment after the inbox shows it
+        await self.house.confirm_genesis(pairing)
         return await asking
 
     @property
