@@ -121,8 +121,10 @@ async def meet(host: str, mode: Mode, *, md5: bytes | None = KEY, timeout: float
     loop = asyncio.get_running_loop()
     start = time.perf_counter()
     with Knocker.open(Endpoint.of(host, PORT)) as knocker, ClientPort.bind(knocker.local) as port:
-        knocker.send(_KNOCK.pack(mode, port.number))
-        answer = await knocker.receive(timeout)
+        answer = None
+        while answer is None and time.perf_counter() - start < timeout:
+            knocker.send(_KNOCK.pack(mode, port.number))  # again when it was lost in a flood
+            answer = await knocker.receive(min(timeout, 0.5))
         if answer is None:
             raise Unavailable("no answer")
         house = Endpoint.of(host, _ANSWER.unpack(answer)[0])

@@ -55,8 +55,10 @@ class Endpoint:
     @classmethod
     def of_sockaddr(cls, sockaddr: object) -> Self:
         """From what `getsockname`, `getpeername`, `accept` and `recvfrom` return."""
-        if isinstance(sockaddr, tuple) and len(sockaddr) in (2, 4):
-            return cls.of(sockaddr[0], sockaddr[1], sockaddr[3] if len(sockaddr) == 4 else 0)
+        if isinstance(sockaddr, tuple) and len(sockaddr) == 2:
+            return cls(*sockaddr)  # the kernel writes IPv4 in its one form
+        if isinstance(sockaddr, tuple) and len(sockaddr) == 4:
+            return cls.of(sockaddr[0], sockaddr[1], sockaddr[3])
         raise AssertionError("not an address of AF_INET or AF_INET6")
 
     @property
