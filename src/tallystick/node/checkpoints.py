@@ -175,7 +175,8 @@ class Witness:
         self._pair = pair
         keys = event.get("log_keys")
         self._log: list[Verifier] = [
-            verifier(VerifierKey(name=name, type=SignatureType(kind), public=public)) for kind, public in (keys if isinstance(keys, tuple) else ())
+            verifier(VerifierKey(name=name, type=SignatureType(kind), public=public))
+            for kind, public in (keys if isinstance(keys, tuple) else ())
         ]
         self._origin = name
 
@@ -198,9 +199,7 @@ class Witness:
                 raise ForkError(f"two histories of {seen.size} entries", seen.note, show.note)
             if checkpoint.size > seen.size:
                 try:
-                    verify_consistency(
-                        old=seen.size, new=checkpoint.size, old_root=seen.root, new_root=checkpoint.root, proof=show.proof
-                    )
+                    verify_consistency(old=seen.size, new=checkpoint.size, old_root=seen.root, new_root=checkpoint.root, proof=show.proof)
                 except (Unproven, Malformed):
                     raise ForkError(f"no proof that it continues the {seen.size} entries we saw", seen.note, show.note) from None
         witness = self._machine.vault.witness

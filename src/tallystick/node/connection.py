@@ -6,7 +6,7 @@ their order and is the one that knows what they mean. It also keeps the promises
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from tallystick.channel.event import Confirmed, Cut, Event, Voided
 from tallystick.channel.session import Session
@@ -63,10 +63,9 @@ class Connection(asyncio.BufferedProtocol):
     # --- The socket ------------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.Transport):
-            raise AssertionError("a TCP connection has a stream transport")
-        self._transport = transport
-        transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        # uvloop's transports keep the promises of asyncio.Transport without being one.
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
 
     def get_buffer(self, sizehint: int) -> bytearray:
         return self._buffer

@@ -113,9 +113,7 @@ class House:
         stored = self.machine.memory.get("pair time")
         self.started_ns = max(now_ns, stored if isinstance(stored, int) else 0)
         self._keeper = Doorkeeper(static=self.machine.vault.machine.static, now_ns=self.started_ns)
-        self.archive = await asyncio.to_thread(
-            Archive.open, settings.root, ArchiveSettings(versions_per_path=settings.versions)
-        )
+        self.archive = await asyncio.to_thread(Archive.open, settings.root, ArchiveSettings(versions_per_path=settings.versions))
         completed = await asyncio.to_thread(settle_archive, self.archive)
         await asyncio.to_thread(self.machine.store.settle_open_effects, self.clock(), completed=completed)
         self._door.routes = (*archive_routes(self), *house_routes(self))
@@ -597,8 +595,6 @@ class House:
 
 def _ephemeral() -> X25519KeyPair:
     return X25519KeyPair.from_private(secrets.token_bytes(32))
-
-
 
 
 def own_address(bound: str) -> str:

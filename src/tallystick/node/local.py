@@ -94,7 +94,7 @@ class LocalServer:
         try:
             if _peer_uid(writer) in (0, os.getuid()):
                 await self._serve(reader, writer)
-        except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError):
+        except (TimeoutError, OSError, asyncio.IncompleteReadError):
             pass  # the caller left; there is nobody to tell
         finally:
             writer.close()

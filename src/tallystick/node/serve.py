@@ -227,4 +227,3 @@ async def _follow(house: House, args: Mapping[str, Any]) -> AsyncIterator[Any]:
                 yield entry_json(row)
             after = rows[-1].index + 1 if len(rows) == 200 else size
         await asyncio.sleep(FOLLOW_S)
-

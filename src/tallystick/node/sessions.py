@@ -15,8 +15,8 @@ from tallystick.keys import KeyId
 from tallystick.ledger.receipt import Receipt
 from tallystick.node.checkpoints import Ask, Cosign, read_message, write_message
 from tallystick.node.connection import Connection
-from tallystick.node.http import ServerStream
 from tallystick.node.host import has_aes_hardware
+from tallystick.node.http import ServerStream
 from tallystick.node.statements import bundle_of, signed_of
 from tallystick.pair.ceremony import HouseCeremony
 from tallystick.pair.genesis import check_genesis
@@ -213,7 +213,9 @@ class PairSession:
 class InviteSession:
     """A session of an invite: consumed by its first frame, then the ceremony, until the pair stands or nobody wants it."""
 
-    def __init__(self, house: "House", connection: Connection, invite: InviteRow, knock: knocks.Connection, chaining_key: bytes, client: bytes):
+    def __init__(
+        self, house: "House", connection: Connection, invite: InviteRow, knock: knocks.Connection, chaining_key: bytes, client: bytes
+    ):
         self._house = house
         self._connection = connection
         self._invite = invite

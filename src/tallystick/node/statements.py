@@ -141,9 +141,7 @@ class Statements:
                 )
             case PairDowngrade():
                 self._known(statement.pairing_id)
-                return await run(
-                    pairing.downgraded(pair=statement.pairing_id, pair_type=statement.pair_type, signed=signed, now_ns=now_ns)
-                )
+                return await run(pairing.downgraded(pair=statement.pairing_id, pair_type=statement.pair_type, signed=signed, now_ns=now_ns))
             case InviteCreate():
                 if secret is None or invite_id(secret) != statement.invite_id:
                     raise Malformed("the secret is not the one of this invite")

@@ -165,7 +165,14 @@ def command(asker: Asker, cmd: Command, *, verb: str | None, effect: str | None,
         (receipt,) = yield Record(
             (
                 Event.of(
-                    Kind.SIGNAL, now_ns, "pair", signal=cmd.signal.raw, verdict=Verdict.REFUSE.word, result="refused", reason="rights", **common
+                    Kind.SIGNAL,
+                    now_ns,
+                    "pair",
+                    signal=cmd.signal.raw,
+                    verdict=Verdict.REFUSE.word,
+                    result="refused",
+                    reason="rights",
+                    **common,
                 ),
             ),
             (cmd.opening,),
@@ -183,7 +190,14 @@ def command(asker: Asker, cmd: Command, *, verb: str | None, effect: str | None,
     done = yield Perform(verb or "", receipt, begun)
     if done.error is None:
         end = Event.of(
-            Kind.EFFECT_DONE, done.now_ns, entry=begun.index, status=done.status, digest=done.digest, length=done.length, result="ok", **about
+            Kind.EFFECT_DONE,
+            done.now_ns,
+            entry=begun.index,
+            status=done.status,
+            digest=done.digest,
+            length=done.length,
+            result="ok",
+            **about,
         )
     else:
         end = Event.of(

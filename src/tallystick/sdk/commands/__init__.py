@@ -1,36 +1,25 @@
 """What stands behind the command line: one function for each command (the promise is cli/behind.py's `Commands`).
 
 Each takes the effective settings, does its work to the end, raises only the five errors and returns a mapping of the shape that
-docs/cli.md promises. Questions to a person come in as callables; nothing here reads a terminal.
+docs/cli.md promises. Questions to a person come in as callables; nothing here reads a terminal. A command's module is loaded when
+it is called: `tally status` need not wait for what `tally serve` needs.
 """
 
-from tallystick.sdk.commands.files import get, ls, mv, put, rm
-from tallystick.sdk.commands.house import init, invite, log, serve, status, whois
-from tallystick.sdk.commands.keys import key_ls, key_new, key_replace_admins
-from tallystick.sdk.commands.pairs import approve, deny, downgrade, inbox, pair, ping, sever
-from tallystick.sdk.commands.quickstart import quickstart
+import importlib
+from typing import Any, Final
 
-__all__ = [
-    "approve",
-    "deny",
-    "downgrade",
-    "get",
-    "inbox",
-    "init",
-    "invite",
-    "key_ls",
-    "key_new",
-    "key_replace_admins",
-    "log",
-    "ls",
-    "mv",
-    "pair",
-    "ping",
-    "put",
-    "quickstart",
-    "rm",
-    "serve",
-    "sever",
-    "status",
-    "whois",
-]
+_MODULES: Final = {
+    "files": ("get", "ls", "mv", "put", "rm"),
+    "house": ("init", "invite", "log", "serve", "status", "whois"),
+    "keys": ("key_ls", "key_new", "key_replace_admins"),
+    "pairs": ("approve", "deny", "downgrade", "inbox", "pair", "ping", "sever"),
+    "quickstart": ("quickstart",),
+}
+_HOME: Final = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """The function of a command, from the module it lives in."""
+    if name not in _HOME:
+        raise AttributeError(f"no command is called {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

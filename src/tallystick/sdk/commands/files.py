@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from tallystick.sdk.client import HouseClient
+
 from tallystick.errors import Misuse, Unavailable
 from tallystick.node.machine import Machine
 from tallystick.node.settings import Settings
 from tallystick.pair.pairing import PairType
-from tallystick.sdk.client import HouseClient
 from tallystick.sdk.commands.where import run, the_house
 
 Progress = Callable[[int, int | None], None]
@@ -51,7 +52,7 @@ def _opened(source: Path | None) -> BinaryIO:
         while chunk := sys.stdin.buffer.read(1 << 20):
             spool.write(chunk)
         spool.seek(0)
-        return spool  # type: ignore[return-value]
+        return spool
     except OSError as error:
         raise Unavailable(f"cannot read {source or 'standard input'}: {error.strerror}") from error
 
@@ -140,5 +141,3 @@ def mv(settings: Settings, *, house: str, path: str, target: str) -> dict[str, A
 
         moved = run(work())
         return {"house": row.label, "path": moved["path"], "target": moved["target"], "entry": moved["entry"]}
-
-

@@ -8,19 +8,20 @@ from urllib.parse import urlencode
 
 from tallystick.errors import Malformed, Misuse, Refused, Unavailable
 from tallystick.keys import KeyId
+from tallystick.net.address import split
 from tallystick.node.client import HouseSession
 from tallystick.node.home import holder_of
 from tallystick.node.house import own_address
 from tallystick.node.machine import Machine
 from tallystick.node.rooms import filters_of, page_of
-from tallystick.node.serve import invite_offline, invite_view, run as serve_house
+from tallystick.node.serve import invite_offline, invite_view
+from tallystick.node.serve import run as serve_house
 from tallystick.node.settings import DEFAULT_PORT, Settings
 from tallystick.node.view import entry_json, pair_json
-from tallystick.net.address import split
 from tallystick.pair.invite import Invite, invite_id, invite_terms
 from tallystick.pair.pairing import PairType, Role
 from tallystick.pair.statement import InviteCreate
-from tallystick.sdk.commands.where import Passphrase, ask_house, at_the_house, human_key, is_running, open_human, run, submit, the_house
+from tallystick.sdk.commands.where import Passphrase, ask_house, at_the_house, is_running, open_human, run, submit, the_house
 from tallystick.vault import best_vault_found
 
 _NS = 10**9
@@ -77,7 +78,7 @@ def invite(
     terms = invite_terms(pair_type=kind, ttl_s=ttl_s, yes=approve, for_key=key, label=label or None)
     with Machine.open(settings) as machine:
         house = the_house(machine, "")
-        signer = open_human(machine, human_key(machine), passphrase)[0]
+        signer = open_human(machine, passphrase)
         secret = secrets.token_bytes(16)
 
         async def ask() -> dict[str, Any]:
@@ -110,7 +111,9 @@ def status(settings: Settings) -> dict[str, Any]:
                 running = ask_house(settings, "status")
             except Unavailable:
                 running = {}
-        pairs = running.get("pairs") or [pair_json(row, _class_of(machine, row.created), _remembered(machine, row.pairing)) for row in machine.store.pairs()]
+        pairs = running.get("pairs") or [
+            pair_json(row, _class_of(machine, row.created), _remembered(machine, row.pairing)) for row in machine.store.pairs()
+        ]
         return {
             "name": settings.name,
             "home": str(machine.home.path),
@@ -201,7 +204,9 @@ def log(
 ) -> Iterator[dict[str, Any]]:
     """Entries, oldest first: of this machine's own ledger, or of `house` where one is named."""
     query: dict[str, Any] = {
-        name: value for name, value in (("kind", kind), ("pair", pair), ("key", key), ("since_ns", since_ns), ("limit", limit)) if value is not None
+        name: value
+        for name, value in (("kind", kind), ("pair", pair), ("key", key), ("since_ns", since_ns), ("limit", limit))
+        if value is not None
     }
     if house:
         yield from _log_of_house(settings, house, query, follow)
@@ -235,4 +240,3 @@ def _log_of_house(settings: Settings, house: str, query: dict[str, Any], follow:
             time.sleep(2 * FOLLOW_S)
             rows = run(page({"after": rows[-1]["index"] + 1 if rows else 0}))
             yield from rows
-

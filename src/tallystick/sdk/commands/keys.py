@@ -12,7 +12,7 @@ from tallystick.node.settings import Settings
 from tallystick.pair.pairing import Role
 from tallystick.pair.statement import ReplaceAdmins, encode_statement
 from tallystick.primitives import sha256
-from tallystick.sdk.commands.where import Passphrase, ask_house
+from tallystick.sdk.commands.where import Passphrase, ask_house, text_of
 from tallystick.vault import recovery_from_text
 
 MIN_PASSPHRASE = 8
@@ -35,12 +35,8 @@ def key_new(settings: Settings, *, label: str, passphrase: Passphrase, scripted:
     words = passphrase(f"a new human key {label}".rstrip())
     if len(words) < MIN_PASSPHRASE:
         raise Misuse(f"a passphrase has at least {MIN_PASSPHRASE} characters", "take several words")
-    try:
-        text = words.decode("utf-8")
-    except UnicodeDecodeError:
-        raise Malformed("the passphrase is not UTF-8 text") from None
     with Machine.open_or_create(settings, Role.CLIENT) as machine:
-        key = machine.vault.new_human(label or settings.name, text, scripted=scripted)
+        key = machine.vault.new_human(label or settings.name, text_of(words), scripted=scripted)
     return _view(key, None, time.time_ns())
 
 

@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tallystick.errors import Misuse, Refused, Unavailable
-from tallystick.keys import KeyKind, parse_cose_key, pinned
+from tallystick.keys import KeyKind, Signer, parse_cose_key, pinned
 from tallystick.node.asking import redeem
 from tallystick.node.client import HouseSession
-from tallystick.node.effects import Effects, NoDoors
+from tallystick.node.dialling import forget_pair
+from tallystick.node.halves import effects_of
 from tallystick.node.machine import Machine
 from tallystick.node.settings import Settings
 from tallystick.pair.invite import parse_invite
@@ -16,7 +17,19 @@ from tallystick.pair.pairing import PairType, Role, Suite
 from tallystick.pair.statement import EntryRef, PairApprove, PairDeny, PairDowngrade
 from tallystick.passage import pairing
 from tallystick.rights.matrix import ordered_actions
-from tallystick.sdk.commands.where import Passphrase, ask_house, at_the_house, human_key, is_running, open_human, run, submit, the_house
+from tallystick.sdk.commands.where import (
+    Passphrase,
+    ask_house,
+    at_the_house,
+    describe,
+    human_key,
+    is_running,
+    open_human,
+    run,
+    submit,
+    text_of,
+    the_house,
+)
 
 WAIT_S = 600.0
 
@@ -34,25 +47,28 @@ def pair(
     """Redeem an invite; returns when the pair stands, or when nobody has approved it within `wait_s`."""
     parsed = parse_invite(invite)
     with Machine.open_or_create(settings, Role.CLIENT) as machine:
-        human = None
-        if parsed.pair_type is PairType.ADMIN:
-            if not machine.vault.humans():
-                words = passphrase("a new human key for this machine's owner")
-                machine.vault.new_human(label or settings.name, words.decode("utf-8"), scripted=scripted)
-                signers = iter([machine.vault.human_signer(machine.vault.humans()[0].key_id, words.decode("utf-8")) for _ in range(2)])
-            else:
-                signers = iter(open_human(machine, human_key(machine), passphrase, times=2))
-            human = signers
+        human = _human(machine, label or settings.name, passphrase, scripted) if parsed.pair_type is PairType.ADMIN else None
         redeemed = run(redeem(machine, parsed, label=label or settings.name, human=human, show_words=show_words, wait_s=wait_s))
         return {
             "name": redeemed.house_label,
-            "house": redeemed.house_id.hex(),
+            "house": redeemed.house.hex(),
             "type": redeemed.pair_type.value,
             "state": redeemed.state,
             "pairing": redeemed.pairing_id.hex(),
             "words": list(redeemed.words),
             "digits": redeemed.digits,
         }
+
+
+def _human(machine: Machine, label: str, passphrase: Passphrase, scripted: bool) -> Callable[[], Signer]:
+    """Opens the human key of this machine for one signature at a time; makes one where there is none. One question to the person."""
+    if machine.vault.humans():
+        key = human_key(machine)
+        words = text_of(passphrase(describe(key)))
+    else:
+        words = text_of(passphrase("a new human key, for the owner of the house"))
+        key = machine.vault.new_human(label, words, scripted=scripted)
+    return lambda: machine.vault.human_signer(key.key_id, words)
 
 
 def inbox(settings: Settings) -> dict[str, Any]:
@@ -108,7 +124,7 @@ def approve(
         if not confirm(chosen):
             deny(settings, proposal=chosen["id"], reason="wrong-words", passphrase=passphrase)
             raise Refused("the words differ: the pairing is denied and its invite burnt", "somebody may sit in the middle; invite again")
-        signer = open_human(machine, human_key(machine), passphrase)[0]
+        signer = open_human(machine, passphrase)
         signing = parse_cose_key(bytes.fromhex(detail["signing"]))
         if str(signing.key_id) != chosen["key"]:
             raise Refused("the house shows another key than the one in the inbox", "look at `tally inbox` again")
@@ -159,7 +175,7 @@ def deny(settings: Settings, *, proposal: str, reason: str, passphrase: Passphra
         return {"id": chosen["id"], "entry": answer["entry"]}
     with Machine.open(settings) as machine:
         house = the_house(machine, "")
-        signer = open_human(machine, human_key(machine), passphrase)[0]
+        signer = open_human(machine, passphrase)
 
         async def ask() -> dict[str, Any]:
             async with await HouseSession.open(machine, house) as session:
@@ -193,9 +209,9 @@ def ping(settings: Settings, *, house: str, count: int) -> dict[str, Any]:
                     began = time.monotonic()
                 return {
                     "house": row.label,
-                    "address": session.address,
-                    "mode": session.mode.value,
-                    "visibility": session.visibility,
+                    "address": str(session.dialled.remote),
+                    "mode": session.dialled.mode.value,
+                    "visibility": session.dialled.visibility,
                     "answers": answers,
                 }
 
@@ -208,7 +224,7 @@ def downgrade(settings: Settings, *, name: str, pair_type: str, passphrase: Pass
         raise Misuse("a downgrade is signed by a human key", "give the command on a machine with an ADMIN pair")
     with Machine.open(settings) as machine:
         house = the_house(machine, "")
-        signer = open_human(machine, human_key(machine), passphrase)[0]
+        signer = open_human(machine, passphrase)
 
         async def ask() -> dict[str, Any]:
             async with await HouseSession.open(machine, house) as session:
@@ -245,15 +261,14 @@ def sever(settings: Settings, *, name: str, reason: str) -> dict[str, Any]:
             if row.role is Role.CLIENT and row.state == "standing":
                 try:
                     async with await HouseSession.open(machine, row) as session:
-                        await session.tell_severed()
-                        told = True
+                        told = await session.tell_severed()
                 except (Unavailable, Refused):
                     told = False  # silence: it is off, or has severed us before
-            effects = Effects(machine.store, machine.vault, NoDoors())
             walk = pairing.severed(
                 pair=row.pairing, by="local", signed=None, reason="unspecified", tell=False, now_ns=time.time_ns(), actor="local"
             )
-            receipt = await effects.run(walk)
+            receipt = await effects_of(machine).run(walk)
+            forget_pair(machine, row.pairing)
             return {
                 "name": row.label or name,
                 "pairing": row.pairing.hex(),

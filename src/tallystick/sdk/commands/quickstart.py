@@ -147,21 +147,19 @@ class _Village:
     def genesis(self) -> str:
         """The owner's machine becomes the first ADMIN: four words, compared at both ends, and the owner's signature."""
         at_house = self._settings("attic")
-        made = house.invite(
-            at_house, pair_type="ADMIN", label="owner", approve=False, for_key=None, ttl_s=None, passphrase=self._secret
-        )
+        made = house.invite(at_house, pair_type="ADMIN", label="owner", approve=False, for_key=None, ttl_s=None, passphrase=self._secret)
         with self._pairing("owner", made["invite"]) as (words, wait):
             self._compare(pairs.inbox(at_house), words)
-            pairs.approve(at_house, proposal="owner", confirm=lambda row: list(row["words"]) == words, passphrase=self._secret, scripted=True)
+            pairs.approve(
+                at_house, proposal="owner", confirm=lambda row: list(row["words"]) == words, passphrase=self._secret, scripted=True
+            )
             joined = wait()
         return f"{' '.join(words)}: {joined['state']} as {joined['type']}"
 
     def pair(self, name: str, pair_type: str) -> str:
         """Another machine, invited and approved by the owner's human key from the owner's machine."""
         owner = self._settings("owner")
-        made = house.invite(
-            owner, pair_type=pair_type, label=name, approve=False, for_key=None, ttl_s=None, passphrase=self._secret
-        )
+        made = house.invite(owner, pair_type=pair_type, label=name, approve=False, for_key=None, ttl_s=None, passphrase=self._secret)
         with self._pairing(name, made["invite"]) as (words, wait):
             self._compare(pairs.inbox(owner), words)
             pairs.approve(owner, proposal=name, confirm=lambda row: list(row["words"]) == words, passphrase=self._secret, scripted=True)
@@ -232,9 +230,7 @@ class _Village:
     def get_identical(self) -> str:
         """The reader gets the same bytes."""
         target = self._folder / "copy.raw"
-        files.get(
-            self._settings("reader"), house="", path="photos/photo.raw", target=target, span=None, progress=lambda done, total: None
-        )
+        files.get(self._settings("reader"), house="", path="photos/photo.raw", target=target, span=None, progress=lambda done, total: None)
         if target.read_bytes() != self._content:
             raise Failed("the bytes differ")
         return f"{len(self._content)} bytes, identical"

@@ -78,14 +78,23 @@ def human_key(machine: Machine, key_id: bytes | None = None) -> HumanKey:
     return keys[0]
 
 
-def open_human(machine: Machine, key: HumanKey, passphrase: Passphrase, *, times: int = 1) -> list[Signer]:
-    """The human key, opened for `times` signatures with one question to the person. Raises: Unproven: the wrong passphrase."""
-    text = passphrase(f"{key.label or 'human key'} ({str(key.key_id)[:13]})")
+def describe(key: HumanKey) -> str:
+    """How a person is asked for a key's passphrase."""
+    return f"{key.label or 'the human key'} ({str(key.key_id)[:15]}...)"
+
+
+def text_of(passphrase: bytes) -> str:
+    """A passphrase as the vault takes it. Raises: Malformed: it is not UTF-8."""
     try:
-        words = text.decode("utf-8")
+        return passphrase.decode("utf-8")
     except UnicodeDecodeError:
         raise Malformed("the passphrase is not UTF-8 text", "give it as it was given when the key was made") from None
-    return [machine.vault.human_signer(key.key_id, words) for _ in range(times)]
+
+
+def open_human(machine: Machine, passphrase: Passphrase, *, key_id: bytes | None = None) -> Signer:
+    """This machine's human key, opened for one signature. Raises: Unproven: the wrong passphrase. Refused, Misuse."""
+    key = human_key(machine, key_id)
+    return machine.vault.human_signer(key.key_id, text_of(passphrase(describe(key))))
 
 
 async def submit(
