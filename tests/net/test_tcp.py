@@ -224,6 +224,31 @@ def test_a_momentary_listener_admits_only_the_port_that_knocked() -> None:
     run(scene())
 
 
+def test_who_connects_and_vanishes_does_not_end_the_waiting() -> None:
+    """Mode 3: a stranger that connects, speaks and resets before it is accepted changes nothing for the client."""
+
+    async def scene() -> None:
+        port = ClientPort.bind(LOOPBACK)
+        ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def vanish(ours: int) -> None:
+            for _ in range(3):
+                thief = socket.create_connection(("127.0.0.1", ours), timeout=2)
+                thief.send(b"me!")
+                reset(thief)
+            ready.set_result(ours)
+
+        house = asyncio.create_task(house_open(Mode.MOMENTARY, LOOPBACK, LOOPBACK.at(port.number), on_ready=vanish))
+        client = await port.open(LOOPBACK.at(await ready), mode=Mode.MOMENTARY)
+        client.sock.send(b"!")
+        end = await house
+        assert end.sock.recv(1) == b"!"
+        end.close()
+        client.close()
+
+    run(scene())
+
+
 def test_a_refused_client_gives_up_soon() -> None:
     """A closed port refuses each attempt: Unavailable long before the timeout."""
 

@@ -33,7 +33,7 @@ from typing import Any, Final
 
 from tallystick.channel.datagram import Mode
 from tallystick.channel.filter import no_reset, only_from
-from tallystick.errors import Misuse
+from tallystick.errors import Misuse, Unavailable
 from tallystick.net import bpf
 from tallystick.net.address import Endpoint
 from tallystick.net.stream import (
@@ -61,6 +61,7 @@ _QUICK_RETRIES: Final = 5  # ICMP errors answered at once; after that the looks 
 _BACKLOG: Final = 8
 _TCP_DEFER_ACCEPT: Final = 9  # linux/tcp.h: seconds; a scanner that connects and says nothing never reaches accept()
 _UNSPECIFIED: Final = struct.pack("=H14x", socket.AF_UNSPEC)
+_OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EBADF, errno.EINVAL})
 _DEAD_AT_ONCE: Final = frozenset({errno.ECONNREFUSED, errno.ECONNABORTED, errno.EHOSTUNREACH, errno.ENETUNREACH})
 
 _libc: Any = ctypes.CDLL(None, use_errno=True)
@@ -179,14 +180,19 @@ def _connect_again(sock: socket.socket, remote: Endpoint) -> None:
 async def _accepted(listener: socket.socket, mode: Mode, remote: Endpoint, deadline: float) -> Opened:
     """Wait at a listener for the one client; whoever else comes (mode 3) is sent away."""
     while True:
-        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+        try:
             sock, _ = listener.accept()
-            sock.setblocking(False)
+        except OSError as error:
+            if error.errno in _OURS:
+                raise
+            # Nobody there, or a network error of the one who was: accept(2), "Error handling".
+            if asyncio.get_running_loop().time() >= deadline:
+                raise no_connection(remote, mode, 0) from None
+            await ready(listener, deadline, write=False)
+            continue
+        sock.setblocking(False)
+        with contextlib.suppress(Unavailable):  # gone again already: not our client's doing, and no reason to stop waiting
             opened = Opened(sock=sock, mode=mode, fenced=mode is Mode.FILTERED)
             if opened.remote.host == remote.host and remote.port in (0, opened.remote.port):
                 return opened
-            sock.close()
-            continue
-        if asyncio.get_running_loop().time() >= deadline:
-            raise no_connection(remote, mode, 0)
-        await ready(listener, deadline, write=False)
+        sock.close()
