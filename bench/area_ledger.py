@@ -45,18 +45,11 @@ def _origin() -> Event:
 
 
 def _event() -> Event:
-    """An answer whose leaf has 256 bytes."""
-    ids = {"pairing": sha256(b"pair"), "key": sha256(b"key"), "session": sha256(b"session"), "signal_hash": sha256(b"signal")}
+    """An answer; its leaf has about 256 bytes."""
+    names = ("pairing", "key", "session", "signal_hash", "digest")
+    ids = {name: sha256(name.encode()) for name in names}
     return Event.of(
-        Kind.ANSWER,
-        1_750_000_000_000_000_000,
-        "pair",
-        status=200,
-        length=70_000,
-        key_class="file",
-        attestation="none",
-        ext={"pad": bytes(57)},
-        **ids,
+        Kind.ANSWER, 1_750_000_000_000_000_000, "pair", status=200, key_class="file", attestation="none", result="ok", length=70_000, **ids
     )
 
 

@@ -24,6 +24,12 @@ def _order(names: tuple[str, ...]) -> tuple[tuple[str, bytes], ...]:
     return tuple((name, _KEYS[name][1]) for name in sorted(names, key=lambda name: _KEYS[name][0]))
 
 
+@lru_cache(maxsize=4096)
+def _word(text: str) -> bytes:
+    """Most texts in events are words of a short list."""
+    return canonical.encode(text)
+
+
 def encode(event: Event) -> bytes:
     """The leaf of an event. Raises: Misuse when it is longer than 65,535 bytes.
 
@@ -32,13 +38,16 @@ def encode(event: Event) -> bytes:
     """
     fields = event.fields
     encode_value = canonical.encode
-    parts = [_MAP_HEADS[4 + len(fields)], _START[event.kind], b"\x03", encode_value(event.time_ns), b"\x04", encode_value(event.actor)]
+    parts = [_MAP_HEADS[4 + len(fields)], _START[event.kind], b"\x03", encode_value(event.time_ns), b"\x04", _word(event.actor)]
     for name, key in _order(tuple(fields)):
         value = fields[name]
         parts.append(key)
-        if type(value) is bytes and len(value) < 256:
-            parts.append(_BYTES_HEADS[len(value)])
-            parts.append(value)
+        kind = type(value)
+        if kind is bytes and len(value) < 256:  # type: ignore[arg-type]
+            parts.append(_BYTES_HEADS[len(value)])  # type: ignore[arg-type]
+            parts.append(value)  # type: ignore[arg-type]
+        elif kind is str:
+            parts.append(_word(value))
         else:
             parts.append(encode_value(value))  # type: ignore[arg-type]
     raw = b"".join(parts)

@@ -21,8 +21,9 @@ from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Grade, Receipt
 from tallystick.ledger.signed import SignalMark
 from tallystick.ledger.table import KINDS
+from tallystick.primitives import SHA256
 from tallystick.storage.bodies import TAG_BYTES, Bodies
-from tallystick.storage.projection import is_plain, project
+from tallystick.storage.projection import PLAIN, project
 from tallystick.storage.rules.state import Cell, SignalFork
 from tallystick.tlog.tree import leaf_hash, perfect_root
 
@@ -191,14 +192,11 @@ class Book:
                 with contextlib.suppress(Unavailable):
                     self.bodies.erase(slots)
             raise
-        first = self.tree.size
+        receipts = [Receipt(index, digest, Grade.RECORDED, tree.size) for index, digest in enumerate(hashes, self.tree.size)]
         at = 0
         for request in self._accepted:
-            count = len(request.events)
-            request.outcome = tuple(
-                [Receipt(first + offset, hashes[offset], Grade.RECORDED, tree.size) for offset in range(at, at + count)]
-            )
-            at += count
+            request.outcome = tuple(receipts[at : at + len(request.events)])
+            at += len(request.events)
         self.tree = tree
         if any(event.kind is Kind.BODY_ERASED for event, _, _, _ in self._pending):
             self._finish_erasures()
@@ -207,7 +205,10 @@ class Book:
         """Project a request's events; True when all of them may happen, else its outcome says why not."""
         kept = len(self._pending)
         first = self.tree.size + kept
-        if first > 0 and all(map(is_plain, request.events)):
+        plain = first > 0
+        for event in request.events:
+            plain = plain and event.kind in PLAIN and "signal" not in event.fields
+        if plain:
             self._pending += zip(request.events, request.leaves, request.openings or repeat(b""), repeat(None), strict=False)
             self._accepted.append(request)
             return True
@@ -256,10 +257,12 @@ class Book:
         index = self.tree.size
         rows: list[tuple[Cell, ...]] = []
         hashes: list[bytes] = []
-        number = self._number
+        known, number, sha256 = self._ids, self._number, SHA256.new
         for event, leaf, _, mark in self._pending:
             fields = event.fields
-            key, about = fields.get("key"), None
+            pairing, key, about = fields.get("pairing"), fields.get("key"), None
+            if key is None and mark is not None:
+                key = mark.key
             for name in _ABOUT[event.kind]:
                 if name in fields:
                     about = fields[name]
@@ -270,38 +273,34 @@ class Book:
                     leaf,
                     event.time_ns,
                     int(event.kind),
-                    number(fields.get("pairing")),
-                    number(key if key is not None else mark and mark.key),
-                    number(about),
+                    pairing and (known.get(pairing) or number(pairing)),  # type: ignore[arg-type, call-overload]
+                    key and (known.get(key) or number(key)),  # type: ignore[arg-type, call-overload]
+                    about and (known.get(about) or number(about)),  # type: ignore[arg-type, call-overload]
                     mark and mark.action,
-                    fields.get("verdict"),  # type: ignore[arg-type]
+                    fields.get("verdict"),
                     mark and mark_number(mark.signature_hash),
                 )
             )
-            hashes.append(leaf_hash(leaf))
+            hashes.append(sha256(b"\0" + leaf).digest())  # tlog.tree.leaf_hash, without its call
             index += 1
         tree = self.tree.append(hashes)
         self.db.executemany(_INSERT_ENTRY, rows)
         self.db.execute("INSERT OR REPLACE INTO tree VALUES (1, ?, ?, ?)", (tree.size, tree.root(), tree.to_bytes()))
         return tree, hashes
 
-    def _number(self, identity: object) -> int | None:
-        """The short number of a 32-byte identity in the entries' index columns."""
-        if not isinstance(identity, bytes):
-            return None
-        number = self._ids.get(identity)
-        if number is None:
-            row = self.one("SELECT no FROM ids WHERE id = ?", (identity,))
-            if row is None:
-                self.db.execute("INSERT INTO ids (id) VALUES (?)", (identity,))
-                number = self.db.last_insert_rowid()
-            elif isinstance(row[0], int):
-                number = row[0]
-            else:
-                raise AssertionError("ids.no is a number")
-            if len(self._ids) >= MAX_CACHED_IDS:
-                self._ids.clear()
-            self._ids[identity] = number
+    def _number(self, identity: bytes) -> int:
+        """The short number of a 32-byte identity in the entries' index columns; numbers begin at 1."""
+        row = self.one("SELECT no FROM ids WHERE id = ?", (identity,))
+        if row is None:
+            self.db.execute("INSERT INTO ids (id) VALUES (?)", (identity,))
+            number = self.db.last_insert_rowid()
+        elif isinstance(row[0], int):
+            number = row[0]
+        else:
+            raise AssertionError("ids.no is a number")
+        if len(self._ids) >= MAX_CACHED_IDS:
+            self._ids.clear()
+        self._ids[identity] = number
         return number
 
     def _store_tiles(self, hashes: Sequence[bytes]) -> None:

@@ -22,6 +22,10 @@ RULES: Final[Mapping[Kind, Rule]] = {**keys.RULES, **pairs.RULES, **flow.RULES}
 """What each kind does. A kind that is not here changes nothing but the entries."""
 
 
+PLAIN: Final = frozenset(kind for kind in Kind if kind not in RULES)
+"""The kinds that change nothing but the entries. Without a signal they need no savepoint and cannot be refused."""
+
+
 def project(state: State, event: Event, index: int, leaf_of: Callable[[int], Event | None]) -> SignalMark | None:
     """Apply one event; the marks of its signal, if it carries one.
 
@@ -37,8 +41,3 @@ def project(state: State, event: Event, index: int, leaf_of: Callable[[int], Eve
     if rule is not None:
         rule(state, event, index)
     return mark
-
-
-def is_plain(event: Event) -> bool:
-    """Does this event change nothing but the entries? Then it needs no savepoint and cannot be refused."""
-    return event.kind not in RULES and event.get("signal") is None

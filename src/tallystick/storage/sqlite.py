@@ -26,7 +26,7 @@ from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Receipt
 from tallystick.storage import schema
 from tallystick.storage.bodies import MAX_OPENING_BYTES, TAG_BYTES, Bodies
-from tallystick.storage.book import LEVEL_SHIFT, TILE, Book, Request, connect, make_file, unavailable
+from tallystick.storage.book import LEVEL_SHIFT, TILE, Book, connect, make_file, unavailable
 from tallystick.storage.readers import Readers
 from tallystick.storage.writer import MAX_GROUP_BYTES, MAX_GROUP_ENTRIES, Ticket, Writer
 from tallystick.tlog.tree import HASH_BYTES, leaf_hash, perfect_root
@@ -133,7 +133,7 @@ class Store(Readers):
         Args: openings: none, or one for each event: what may be erased later (empty for an event without one).
         Raises: Misuse, Unavailable when it was not even queued. The future raises Refused, Unproven, Malformed or Unavailable.
         """
-        ticket = Ticket(_request(events, openings), None)
+        ticket = _ticket(events, openings, None)
         self._submit(ticket)
         if ticket.future is None:
             raise AssertionError("a ticket without a loop has a future")
@@ -141,7 +141,7 @@ class Store(Readers):
 
     async def record(self, *events: Event, openings: Sequence[bytes] = ()) -> tuple[Receipt, ...]:
         """`append` for an event loop: returns the receipts, raises what the future would. Being cancelled undoes nothing."""
-        ticket = Ticket(_request(events, openings), asyncio.get_running_loop())
+        ticket = _ticket(events, openings, asyncio.get_running_loop())
         self._submit(ticket)
         if ticket.waiter is None:
             raise AssertionError("a ticket with a loop has a waiter")
@@ -235,15 +235,15 @@ class Store(Readers):
             raise unavailable(error) from error
 
 
-def _request(events: Sequence[Event], openings: Sequence[bytes]) -> Request:
+def _ticket(events: tuple[Event, ...], openings: Sequence[bytes], loop: asyncio.AbstractEventLoop | None) -> Ticket:
     if not events or len(events) > MAX_GROUP_ENTRIES:
         raise Misuse(f"1 to {MAX_GROUP_ENTRIES} events are recorded together")
     if openings and (len(openings) != len(events) or max(map(len, openings)) > MAX_OPENING_BYTES):
         raise Misuse(f"there is one opening for each event, of at most {MAX_OPENING_BYTES} bytes")
-    leaves = tuple(map(entry.encode, events))
-    if sum(map(len, leaves)) + sum(map(len, openings)) > MAX_GROUP_BYTES:
+    ticket = Ticket(events, tuple(map(entry.encode, events)), tuple(openings), loop)
+    if ticket.size > MAX_GROUP_BYTES:
         raise Misuse(f"events recorded together have at most {MAX_GROUP_BYTES} bytes")
-    return Request(tuple(events), leaves, tuple(openings))
+    return ticket
 
 
 def _hold(path: Path, *, shared: bool) -> int:

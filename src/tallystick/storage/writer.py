@@ -21,6 +21,7 @@ from typing import Final
 import apsw
 
 from tallystick.errors import TallyError, Unavailable
+from tallystick.ledger.event import Event
 from tallystick.ledger.receipt import Receipt
 from tallystick.storage.book import Book, Request, unavailable
 
@@ -32,15 +33,19 @@ CHECKPOINT_PAGES: Final = 4_000  # of 4 KiB: when the write-ahead log is brought
 Receipts = tuple[Receipt, ...]
 
 
-class Ticket:
+class Ticket(Request):
     """A request on its way: who waits for it, and how they are told."""
 
-    __slots__ = ("entries", "future", "loop", "request", "size", "waiter")
+    __slots__ = ("future", "loop", "size", "waiter")
 
-    def __init__(self, request: Request, loop: asyncio.AbstractEventLoop | None) -> None:
-        self.request = request
-        self.entries = len(request.leaves)
-        self.size = sum(map(len, request.leaves)) + sum(map(len, request.openings))
+    def __init__(
+        self, events: tuple[Event, ...], leaves: tuple[bytes, ...], openings: tuple[bytes, ...], loop: asyncio.AbstractEventLoop | None
+    ) -> None:
+        self.events = events
+        self.leaves = leaves
+        self.openings = openings
+        self.outcome = None
+        self.size = sum(map(len, leaves)) + sum(map(len, openings))
         self.loop = loop
         self.future: Future[Receipts] | None = None if loop else Future()
         self.waiter: asyncio.Future[Receipts] | None = loop.create_future() if loop else None
@@ -76,10 +81,10 @@ class Writer:
                 raise self._failure
             if self._closing:
                 raise Unavailable("the ledger is closed")
-            if self._queued + ticket.entries > MAX_QUEUED and self._queued:
+            if self._queued + len(ticket.leaves) > MAX_QUEUED and self._queued:
                 raise Unavailable(f"{self._queued} entries are waiting for the disk", "The disk is slow; try again.")
             self._queue.append(ticket)
-            self._queued += ticket.entries
+            self._queued += len(ticket.leaves)
             if self._waiting:
                 self._work.notify()
 
@@ -106,10 +111,10 @@ class Writer:
             group: list[Ticket] = []
             while queue:
                 ticket = queue[0]
-                if group and (entries + ticket.entries > MAX_GROUP_ENTRIES or size + ticket.size > MAX_GROUP_BYTES):
+                if group and (entries + len(ticket.leaves) > MAX_GROUP_ENTRIES or size + ticket.size > MAX_GROUP_BYTES):
                     break
                 group.append(queue.popleft())
-                entries += ticket.entries
+                entries += len(ticket.leaves)
                 size += ticket.size
             self._queued -= entries
             return group
@@ -119,7 +124,7 @@ class Writer:
             _tell(group, self._failure)
             return
         try:
-            self._book.write([ticket.request for ticket in group])
+            self._book.write(group)
         except (apsw.FullError, apsw.BusyError, apsw.LockedError) as error:
             _tell(group, unavailable(error))
         except apsw.Error as error:
@@ -162,7 +167,7 @@ def _tell(group: Sequence[Ticket], failure: BaseException | None) -> None:
     """Wake every caller of the group: futures at once, and each event loop with one callback."""
     loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Receipts], object]]] = {}
     for ticket in group:
-        outcome: object = ticket.request.outcome
+        outcome: object = ticket.outcome
         if failure is not None and not isinstance(outcome, TallyError):
             outcome = failure
         if ticket.loop is not None and ticket.waiter is not None:
