@@ -518,7 +518,7 @@ class House:
     @property
     def before_genesis(self) -> bool:
         """No human key with admin exists yet."""
-        return not any(key.kind == "human" for key in self.machine.store.keys())
+        return not self.machine.store.has_human()
 
     def identity(self) -> HouseIdentity:
         """What the house shows of itself in a ceremony."""

@@ -105,7 +105,7 @@ class Machine:
         first = store.entry(0)
         if first is None:
             raise Misuse(
-                f"the ledger in {home.path} has no origin", "its creation was cut short: remove the home and run `tally init` again"
+                f"the ledger in {home.path} has no origin", "its creation was cut short: run `tally init` again"
             )
         origin = first.event
         return cls(

@@ -110,7 +110,7 @@ async def invite_at_house(
     machine: Machine, effects: Effects, addresses: tuple[tuple[str, int], ...], args: Mapping[str, Any], now_ns: int
 ) -> dict[str, Any]:
     """The invite for the first ADMIN, given at the house itself. Raises: Misuse: the house has its owner already."""
-    if any(key.kind == "human" for key in machine.store.keys()):
+    if machine.store.has_human():
         raise Misuse("this house has its owner already", "make invites on a machine with an ADMIN pair: `tally invite`")
     pair_type = PairType(str(args.get("type") or "ADMIN"))
     local_only(pair_type)

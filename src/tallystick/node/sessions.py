@@ -1,6 +1,7 @@
 """A house's sessions: one of a pair with its door, and one of an invite with its ceremony. Each stands on a `Connection`."""
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from typing import TYPE_CHECKING, Final
@@ -215,7 +216,7 @@ class InviteSession:
 
     def __init__(
         self, house: "House", connection: Connection, invite: InviteRow, knock: knocks.Connection, chaining_key: bytes, client: bytes
-    ):
+    ) -> None:
         self._house = house
         self._connection = connection
         self._invite = invite
@@ -299,7 +300,7 @@ class InviteSession:
 
     async def _step(self, step: Step) -> None:
         """Send what is to be sent, then do what is asked; each answer is a step again."""
-        house, ceremony = self._house, self._ceremony
+        ceremony = self._ceremony
         if ceremony is None:
             raise AssertionError("a step comes from a ceremony")
         for message in step.send:
@@ -425,10 +426,8 @@ class InviteSession:
 
     def _wake(self) -> None:
         """Let `_run` see that the ceremony is over."""
-        try:
+        with contextlib.suppress(asyncio.QueueFull):
             self._inbox.put_nowait(None)
-        except asyncio.QueueFull:
-            pass
 
     async def _forget(self, pair: bytes) -> None:
         """An abort after the half was stored: denied in the ledger, unless that is why it ended."""

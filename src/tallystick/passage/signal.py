@@ -178,7 +178,7 @@ def command(asker: Asker, cmd: Command, *, verb: str | None, effect: str | None,
             (cmd.opening,),
         )
         raise RefusedCommand(reason, receipt)
-    allowed = Event.of(Kind.SIGNAL, now_ns, "pair", signal=cmd.signal.raw, verdict=Verdict.ALLOW.word, **common)
+    allowed = Event.of(Kind.SIGNAL, now_ns, "pair", signal=cmd.signal.raw, verdict="allow", **common)
     about: dict[str, Any] = {"pairing": asker.pair, "session": asker.session}
     if effect is None:
         (receipt,) = yield Record((allowed,), (cmd.opening,))

@@ -96,6 +96,10 @@ class Readers:
         row = self._one(f"SELECT * FROM keys WHERE {column} = ?", (key if isinstance(key, int) else bytes(key),))
         return _key(row) if row else None
 
+    def has_human(self) -> bool:
+        """Whether a human key was ever introduced: genesis is over then."""
+        return self._one("SELECT 1 FROM keys WHERE kind = 'human'") is not None
+
     def invites(self) -> tuple[InviteRow, ...]:
         """Every invite there ever was, oldest first."""
         return tuple(_invite(row) for row in self._all("SELECT * FROM invites ORDER BY created"))

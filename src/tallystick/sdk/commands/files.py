@@ -48,7 +48,7 @@ def _opened(source: Path | None) -> BinaryIO:
             if source.is_dir():
                 raise Misuse(f"{source} is a directory", "store one file at a time")
             return source.open("rb")
-        spool = tempfile.TemporaryFile()
+        spool = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
         while chunk := sys.stdin.buffer.read(1 << 20):
             spool.write(chunk)
         spool.seek(0)

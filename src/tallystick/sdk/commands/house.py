@@ -203,11 +203,8 @@ def log(
     follow: bool,
 ) -> Iterator[dict[str, Any]]:
     """Entries, oldest first: of this machine's own ledger, or of `house` where one is named."""
-    query: dict[str, Any] = {
-        name: value
-        for name, value in (("kind", kind), ("pair", pair), ("key", key), ("since_ns", since_ns), ("limit", limit))
-        if value is not None
-    }
+    given = {"kind": kind, "pair": pair, "key": key, "since_ns": since_ns, "limit": limit}
+    query: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if house:
         yield from _log_of_house(settings, house, query, follow)
         return

@@ -43,10 +43,9 @@ def key_new(settings: Settings, *, label: str, passphrase: Passphrase, scripted:
 def key_ls(settings: Settings) -> dict[str, Any]:
     """The human keys in this machine's vault."""
     with Machine.open(settings) as machine:
-        rows = {bytes(row.key_id): row for row in machine.store.keys()}
         keys = []
         for key in machine.vault.humans():
-            row = rows.get(bytes(key.key_id))
+            row = machine.store.key(key.key_id)
             entry = None if row is None else machine.store.entry(row.introduced)
             keys.append(_view(key, None if row is None else row.number, 0 if entry is None else entry.event.time_ns))
     return {"keys": keys}

@@ -149,10 +149,7 @@ class _Village:
         at_house = self._settings("attic")
         made = house.invite(at_house, pair_type="ADMIN", label="owner", approve=False, for_key=None, ttl_s=None, passphrase=self._secret)
         with self._pairing("owner", made["invite"]) as (words, wait):
-            self._compare(pairs.inbox(at_house), words)
-            pairs.approve(
-                at_house, proposal="owner", confirm=lambda row: list(row["words"]) == words, passphrase=self._secret, scripted=True
-            )
+            self._approve(at_house, "owner", words)
             joined = wait()
         return f"{' '.join(words)}: {joined['state']} as {joined['type']}"
 
@@ -161,8 +158,7 @@ class _Village:
         owner = self._settings("owner")
         made = house.invite(owner, pair_type=pair_type, label=name, approve=False, for_key=None, ttl_s=None, passphrase=self._secret)
         with self._pairing(name, made["invite"]) as (words, wait):
-            self._compare(pairs.inbox(owner), words)
-            pairs.approve(owner, proposal=name, confirm=lambda row: list(row["words"]) == words, passphrase=self._secret, scripted=True)
+            self._approve(owner, name, words)
             joined = wait()
         if joined["type"] != pair_type:
             raise Failed(f"{name} was to be {pair_type} and is {joined['type']}")
@@ -210,13 +206,14 @@ class _Village:
             raise Failed(f"{name} showed no words")
         yield shown, wait
 
-    def _compare(self, waiting: Mapping[str, Any], words: list[str]) -> None:
+    def _approve(self, where: Settings, name: str, words: list[str]) -> None:
+        """Wait until the machine stands in the inbox, then approve it if both ends show the same words."""
         deadline = time.monotonic() + 10
-        while not any(list(row["words"]) == words for row in waiting["proposals"]):
+        while not any(row["label"] == name for row in pairs.inbox(where)["proposals"]):
             if time.monotonic() > deadline:
-                raise Failed("the house shows other words than the machine")
+                raise Failed(f"{name} does not appear in the inbox")
             time.sleep(0.05)
-            waiting = pairs.inbox(self._settings("attic"))
+        pairs.approve(where, proposal=name, confirm=lambda row: list(row["words"]) == words, passphrase=self._secret, scripted=True)
 
     def put(self) -> str:
         """A real file goes into the house."""
