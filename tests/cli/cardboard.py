@@ -50,7 +50,7 @@ class Cardboard:
                 raise self.error
             if name == "log":
                 return self._entries()
-            result = self.make(SHAPES[name.replace("_", " ")])
+            result = self.make(SHAPES[name.replace("key_", "key ").replace("_", "-")])
             if self.ask and "confirm" in arguments and not arguments["confirm"](self.make(SHAPES["inbox"])["proposals"][0]):
                 raise Refused("the words were not the same", "deny it")
             if self.ask and "passphrase" in arguments:

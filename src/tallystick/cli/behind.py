@@ -6,7 +6,6 @@ does its work to the end (it may run an event loop inside), raises only the five
 reads a terminal.
 """
 
-import importlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, cast
@@ -40,7 +39,15 @@ class Commands(Protocol):
         """Run until SIGTERM or SIGINT, then stop gracefully."""
 
     def invite(
-        self, settings: Settings, *, pair_type: str, label: str, approve: bool, for_key: str | None, ttl_s: int | None, passphrase: Passphrase
+        self,
+        settings: Settings,
+        *,
+        pair_type: str,
+        label: str,
+        approve: bool,
+        for_key: str | None,
+        ttl_s: int | None,
+        passphrase: Passphrase,
     ) -> Result:
         """A one-use invite. `approve` with `for_key` pre-approves that key. `ttl_s` None: the default."""
 
@@ -117,4 +124,6 @@ class Commands(Protocol):
 
 def load() -> Commands:
     """The functions that do the work. Loaded on use: they bring asyncio, cryptography and the whole house."""
-    return cast("Commands", importlib.import_module("tallystick.sdk.commands"))
+    from tallystick.sdk import commands
+
+    return cast("Commands", commands)

@@ -60,7 +60,15 @@ FILE: Final[Shape] = {"name": TEXT, "kind": TEXT, "bytes": MAYBE_NUMBER, "modifi
 
 ENTRY: Final[Shape] = {"index": NUMBER, "time_ns": NUMBER, "kind": TEXT, "pair": MAYBE_TEXT, "key": MAYBE_TEXT, "fields": OBJECT}
 
-KEY: Final[Shape] = {"number": MAYBE_NUMBER, "key": TEXT, "label": TEXT, "kind": TEXT, "key_class": TEXT, "created_ns": NUMBER, "public": TEXT}
+KEY: Final[Shape] = {
+    "number": MAYBE_NUMBER,
+    "key": TEXT,
+    "label": TEXT,
+    "kind": TEXT,
+    "key_class": TEXT,
+    "created_ns": NUMBER,
+    "public": TEXT,
+}
 
 CHECK: Final[Shape] = {"name": TEXT, "state": TEXT, "message": TEXT, "hint": TEXT}
 

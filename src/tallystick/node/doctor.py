@@ -26,6 +26,7 @@ from typing import Any, Final
 
 from tallystick.errors import TallyError
 from tallystick.net import bpf
+from tallystick.net.firewall import preset
 from tallystick.node.home import Home, check_private_directory, check_private_file, holder_of
 from tallystick.node.settings import Settings
 
@@ -341,6 +342,4 @@ def examine(settings: Settings) -> dict[str, Any]:
 
 def firewall_ruleset(settings: Settings) -> str:
     """The nftables ruleset under which a stranger cannot tell the house's port from any other."""
-    from tallystick.net.firewall import preset
-
     return preset(settings.port)
