@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tallystick.channel.datagram import WINDOW_NS, window_tag
 from tallystick.channel.knock import FILL_BUDGET, SILENCE, Admit, Check
-from tallystick.channel.tags import TagTable, Windows, tag_words
+from tallystick.channel.tags import TagTable, Windows, find
 from tests.channel.scene import NOW, Client, House, seeded
 
 
@@ -19,9 +19,9 @@ def test_a_table_finds_what_was_entered_and_nothing_else(content: dict[bytes, in
         table.insert(tag, number)
     assert table.count == len(content)
     for tag, number in content.items():
-        assert table.find(*tag_words(tag)) == number
+        assert find(tag, (table.view,)) == (number, 0)
         other = bytes((tag[0] ^ 1,)) + tag[1:]
-        assert table.find(*tag_words(other)) == content.get(other, 0)
+        assert find(other, (TagTable().view, table.view)) == ((content[other], 1) if other in content else None)
 
 
 def test_tags_that_share_a_place_are_all_found() -> None:
@@ -29,7 +29,8 @@ def test_tags_that_share_a_place_are_all_found() -> None:
     table = TagTable()
     for number in range(1, 40):
         table.insert(bytes(8) + number.to_bytes(8, "little"), number)
-    assert [table.find(0, number) for number in range(1, 41)] == [*range(1, 40), 0]
+    found = [find(bytes(8) + number.to_bytes(8, "little"), (table.view,)) for number in range(1, 41)]
+    assert found == [*((number, 0) for number in range(1, 40)), None]
 
 
 def test_every_pair_is_found_while_the_windows_turn() -> None:

@@ -160,7 +160,7 @@ class Session:
         frames = self._sealer.seal_data(data)
         if self._sealer.count >= REKEY_AFTER_FRAMES:
             self._outgoing.append(bytes(frames))
-            frames = bytearray()
+            frames = b""
             self._rekey_if_due()
         return frames if not self._outgoing else self._take(frames)
 
@@ -383,7 +383,7 @@ class Session:
         if not body:
             if self._next_receive is None:
                 raise AssertionError("a house that answered has the next key")
-            self._opener, self._next_receive = Opener(self._next_receive), None
+            self._opener, self._next_receive = self._opener.successor(self._next_receive), None
             self._rekeyed(events)
             return
         try:
@@ -407,7 +407,7 @@ class Session:
         if self._role is Role.HOUSE:
             self._next_receive = receive
         else:
-            self._opener, self._asked = Opener(receive), None
+            self._opener, self._asked = self._opener.successor(receive), None
             self._rekeyed(events)
 
     def _rekeyed(self, events: list[Event]) -> None:

@@ -9,7 +9,7 @@ can choose where it falls, so the probes stay short whatever is sent.
 """
 
 import struct
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 from tallystick.channel.datagram import WINDOW_NS
@@ -35,16 +35,10 @@ class TagTable:
         self._numbers = memoryview(bytearray(4 * places)).cast("I")
         self.count = 0
 
-    def find(self, low: int, high: int) -> int:
-        """The number of the pair with this tag (its two words in this machine's order), or 0."""
-        mask, numbers = self._mask, self._numbers
-        place = low & mask
-        while number := numbers[place]:
-            words = self._words
-            if words[2 * place] == low and words[2 * place + 1] == high:
-                return number
-            place = (place + 1) & mask
-        return 0
+    @property
+    def view(self) -> tuple[int, memoryview, memoryview]:
+        """Mask, numbers and words, for `find`; good until the table grows."""
+        return self._mask, self._numbers, self._words
 
     def insert(self, tag: bytes, number: int) -> None:
         """Enter one tag."""
@@ -71,10 +65,20 @@ class TagTable:
                 self._put(words[2 * place], words[2 * place + 1], number)
 
 
-def tag_words(tag: bytes) -> tuple[int, int]:
-    """The two words of a tag, as `TagTable.find` takes them."""
+def find(tag: bytes, views: Iterable[tuple[int, memoryview, memoryview]]) -> tuple[int, int] | None:
+    """The pair number with this tag and the place of its table in `views`, or None.
+
+    The one loop every stranger's datagram runs through, hence over plain views: a method call for each table costs as much
+    as the look-up.
+    """
     low, high = _WORDS.unpack(tag)
-    return low, high
+    for table, (mask, numbers, words) in enumerate(views):
+        place = low & mask
+        while number := numbers[place]:
+            if words[2 * place] == low and words[2 * place + 1] == high:
+                return number, table
+            place = (place + 1) & mask
+    return None
 
 
 class _Window:
@@ -95,7 +99,7 @@ class Windows:
     of a pair, or None when the pair is gone.
     """
 
-    __slots__ = ("_make_tag", "_order", "_windows", "turn_ns")
+    __slots__ = ("_make_tag", "_order", "_views", "_windows", "turn_ns")
 
     def __init__(self, order: Sequence[int], make_tag: Callable[[int, int], bytes | None], now_ns: int) -> None:
         self._order = order
@@ -103,6 +107,7 @@ class Windows:
         window = now_ns // WINDOW_NS
         self.turn_ns = (window + 1) * WINDOW_NS
         self._windows = tuple(_Window(window + step, len(order)) for step in (-1, 0, 1, 2))
+        self._look()
 
     @property
     def oldest_ns(self) -> int:
@@ -115,6 +120,7 @@ class Windows:
         kept = {entry.number: entry for entry in self._windows}
         self._windows = tuple(kept.get(window + step) or _Window(window + step, len(self._order)) for step in (-1, 0, 1, 2))
         self.turn_ns = (window + 1) * WINDOW_NS
+        self._look()
 
     def sweep(self, order: list[int], standing: Collection[int]) -> None:
         """Strike from the order those that left, once they are more than half of it and nothing is half done."""
@@ -147,16 +153,15 @@ class Windows:
             entry.done = stop
             if budget == 0:
                 break
+        self._look()
         return budget
 
     def find(self, tag: bytes) -> tuple[int, int] | None:
         """The pair number and the window of a tag, or None."""
-        low, high = _WORDS.unpack(tag)
+        found = find(tag, self._views)
+        return None if found is None else (found[0], self._windows[(1, 0, 2)[found[1]]].number)
+
+    def _look(self) -> None:
+        """Renew the views of the open windows, the current one first."""
         before, current, after, _ = self._windows
-        if number := current.table.find(low, high):
-            return number, current.number
-        if number := before.table.find(low, high):
-            return number, before.number
-        if number := after.table.find(low, high):
-            return number, after.number
-        return None
+        self._views = (current.table.view, before.table.view, after.table.view)
