@@ -10,6 +10,7 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, cast
 
+from starlette.requests import ClientDisconnect
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -122,16 +123,24 @@ class SealedTransport(asyncio.Transport):
 
 
 class _Http(HttpToolsProtocol):
-    """uvicorn's protocol, told who is at the other end and telling when an answer is complete."""
+    """uvicorn's protocol, told who is at the other end and telling when an answer is complete.
+
+    It speaks ASGI 2.4 where uvicorn says 2.3: `send` raises OSError once the other side is gone. With 2.3 Starlette would
+    listen for a disconnect beside every streamed answer and eat the body of a request that is still being read.
+    """
 
     def __init__(self, config: Config, state: ServerState, session: Any, idle: Callable[[], None]) -> None:
         super().__init__(config=config, server_state=state, app_state={})
         self.access_log = False  # paths belong to the ledger's openings, not to a log file
+        self._application = self.app
+        self.app = self._run
         self._session = session
         self._idle = idle
+        self._gone = False
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope["asgi"] = {"version": "3.0", "spec_version": "2.4"}
         self.scope["tally"] = self._session  # type: ignore[typeddict-unknown-key]
 
     def on_headers_complete(self) -> None:
@@ -142,6 +151,26 @@ class _Http(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._idle()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._gone = True
+        super().connection_lost(exc)
+
+    async def _run(self, scope: Any, receive: Any, send: Any) -> None:
+        """The application, with what it answers looked at before a byte leaves."""
+
+        async def send_checked(message: Message) -> None:
+            if self._gone:
+                raise ConnectionResetError("the other side is gone")
+            if message["type"] == "http.response.start":
+                _check_answer(message)
+            await send(message)
+
+        try:
+            await self._application(scope, receive, send_checked)
+        except (ClientDisconnect, ConnectionResetError):
+            if not self._gone:
+                raise
 
     @property
     def answered(self) -> bool:
@@ -264,7 +293,7 @@ class HttpServer:
 
     def __init__(self, application: Application) -> None:
         self._config = Config(
-            _checked(application),
+            application,
             http=_Http,
             ws="none",
             lifespan="off",
@@ -292,20 +321,6 @@ class HttpServer:
         """Wait until every request under way is answered (the caller bounds the time)."""
         while self._state.tasks:
             await asyncio.wait(list(self._state.tasks))
-
-
-def _checked(application: Application) -> Application:
-    """The application, with what it answers looked at before a byte leaves."""
-
-    async def checked(scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_checked(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                _check_answer(message)
-            await send(message)
-
-        await application(scope, receive, send_checked)
-
-    return checked
 
 
 def _check_answer(message: Message) -> None:

@@ -203,10 +203,10 @@ class HttpClient:
         return self._response
 
     def _check_free(self) -> None:
-        if self._busy:
-            raise Misuse("the answer before this request has not been read to its end", "read it, or use another session")
         if self._error is not None:
             raise self._told()
+        if self._busy:
+            raise Misuse("the answer before this request has not been read to its end", "read it, or use another session")
 
     def _told(self) -> BaseException:
         """The reason the session ended, as a fresh error: one exception object has one traceback."""

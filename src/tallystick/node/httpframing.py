@@ -8,6 +8,7 @@ Pure: bytes in, bytes out. Raises only Malformed.
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -64,7 +65,7 @@ class Piece:
     ended: bool
 
 
-class Framing:
+class Framing(ABC):
     """One direction of one connection. After the first Malformed nothing passes any more."""
 
     def __init__(self) -> None:
@@ -130,9 +131,9 @@ class Framing:
             self._state, self._left = "length", length
         return end + 4
 
+    @abstractmethod
     def _begin(self, first: bytes, fields: list[bytes]) -> int:
         """Check a head, line by line; returns the length of the body, or _CHUNKED."""
-        raise NotImplementedError
 
     def _line(self, data: bytes, start: int) -> int:
         """A line of the chunked coding: a size, the end of a chunk, the end of the body. Returns where it ends, -1 for more."""
