@@ -1,14 +1,15 @@
 """put, get, ls, rm, mv: files behind a pair."""
 
+import contextlib
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tallystick.sdk.client import HouseClient
+from tallystick.sdk.client import Got, HouseClient
 
 from tallystick.errors import Misuse, Unavailable
 from tallystick.node.machine import Machine
@@ -65,15 +66,16 @@ def get(
     with Machine.open(settings) as machine:
         row = the_house(machine, house)
 
-        async def work(sink: Callable[[bytes], object]) -> dict[str, Any]:
+        async def work(sink: Callable[[bytes], object]) -> Got:
             async with await HouseClient.open(machine, row) as client:
-                return dict(await client.get(path, sink, span=span, progress=progress))
+                return await client.get(path, sink, span=span, progress=progress)
 
         if target is None:
             got = run(work(sys.stdout.buffer.write))
             sys.stdout.buffer.flush()
         else:
-            got = _into(target, lambda sink: run(work(sink)))
+            with replacing(target) as file:
+                got = run(work(file.write))
         return {
             "house": row.label,
             "path": path,
@@ -85,21 +87,25 @@ def get(
         }
 
 
-def _into(target: Path, work: Callable[[Callable[[bytes], object]], dict[str, Any]]) -> dict[str, Any]:
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[BinaryIO]:
+    """A file beside `target` that takes its place when all of it was written, and leaves nothing otherwise.
+
+    Raises: Misuse: the target is a directory.  Unavailable: it cannot be written.
+    """
     if target.is_dir():
         raise Misuse(f"{target} is a directory", "name the file to write")
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
-            got = work(file.write)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(target)
     except OSError as error:
-        raise Unavailable(f"cannot write {target}: {error.strerror}") from error
+        raise Unavailable(f"cannot write {target}: {error.strerror}", "check the folder and its free space") from error
     finally:
         part.unlink(missing_ok=True)
-    return got
 
 
 def ls(settings: Settings, *, house: str, path: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """init, serve, invite, status, whois, log: a house, and what a machine knows of itself."""
 
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +17,7 @@ from tallystick.node.machine import Machine
 from tallystick.node.rooms import filters_of, page_of
 from tallystick.node.serve import invite_offline, invite_view
 from tallystick.node.serve import run as serve_house
-from tallystick.node.settings import DEFAULT_PORT, Settings
+from tallystick.node.settings import DEFAULT_PORT, Settings, Source
 from tallystick.node.view import entry_json, pair_json
 from tallystick.pair.invite import Invite, invite_id, invite_terms
 from tallystick.pair.pairing import PairType, Role
@@ -35,6 +36,8 @@ def init(settings: Settings, *, owner: str | None) -> dict[str, Any]:
     with machine:
         if recovery is None:
             raise AssertionError("a house has a recovery key")
+        if settings.origins["name"].source is Source.FLAG:
+            _keep_name(machine)
         return {
             "home": str(machine.home.path),
             "name": settings.name,
@@ -44,6 +47,12 @@ def init(settings: Settings, *, owner: str | None) -> dict[str, Any]:
             "owner": None if owner_id is None else str(owner_id),
             "recovery": recovery.paper_text(),
         }
+
+
+def _keep_name(machine: Machine) -> None:
+    """A name given at `init` stays: it goes into tally.toml, unless there is one already."""
+    with contextlib.suppress(FileExistsError), machine.home.settings_file.open("x", encoding="utf-8") as file:
+        file.write(f'name = "{machine.settings.name}"\n')
 
 
 def serve(settings: Settings, *, ready: Callable[[Mapping[str, Any]], None]) -> None:
