@@ -38,6 +38,8 @@ from tallystick.pair.pairing import Role
 from tallystick.primitives import X25519KeyPair, sha256
 from tallystick.storage.rows import PairRow
 
+__all__ = ["HouseSession", "PairRow"]
+
 CHECKPOINT_S: Final = 2.0
 END_S: Final = 1.0
 MAX_CHECKPOINTS: Final = 16
@@ -168,14 +170,15 @@ class HouseSession:
 
     async def get_json(self, target: str, *, verb: str) -> Any:
         """The JSON behind a target. Raises: as `request`; Malformed when it is no JSON."""
-        return await self._json(await self.request("GET", target, verb=verb))
+        return await self.json_of(await self.request("GET", target, verb=verb))
 
     async def post_json(self, target: str, value: Any, *, verb: str, method: str = "POST") -> Any:
         """Send JSON (bytes go as they are) and read the JSON of the answer. Raises: as `get_json`."""
         raw, kind = (value, "application/octet-stream") if isinstance(value, bytes) else (msgspec.json.encode(value), "application/json")
-        return await self._json(await self.request(method, target, verb=verb, headers=[("content-type", kind)], body=raw))
+        return await self.json_of(await self.request(method, target, verb=verb, headers=[("content-type", kind)], body=raw))
 
-    async def _json(self, response: Response) -> Any:
+    async def json_of(self, response: Response) -> Any:
+        """The JSON of an answer. Raises: as `Response.read`; Malformed when it is none."""
         raw = await response.read(MAX_JSON_BYTES)
         try:
             return msgspec.json.decode(raw)

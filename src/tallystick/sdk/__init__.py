@@ -1,0 +1,26 @@
+"""tallystick for programs: talk to a house this machine is paired with (docs/sdk.md).
+
+    async with tallystick.sdk.connect(house="attic") as attic:
+        await attic.put("notes/today.txt", b"it works")
+
+    with tallystick.sdk.connect_blocking(house="attic") as attic:
+        print(attic.read("notes/today.txt"))
+
+Errors are the five of `tallystick.errors`, and no others.
+"""
+
+from tallystick.sdk.blocking import BlockingClient, connect_blocking
+from tallystick.sdk.client import Got, HouseClient, Stored
+from tallystick.sdk.connecting import connect
+from tallystick.sdk.upload import Progress, Source
+
+__all__ = [
+    "BlockingClient",
+    "Got",
+    "HouseClient",
+    "Progress",
+    "Source",
+    "Stored",
+    "connect",
+    "connect_blocking",
+]

@@ -1,0 +1,136 @@
+"""The same for programs without an event loop: one runs in a thread of its own, so that the session stays alive between two calls."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tallystick.errors import Misuse
+from tallystick.sdk.client import Got, HouseClient, Stored
+from tallystick.sdk.connecting import connect
+from tallystick.sdk.upload import Progress, Source
+
+_T = TypeVar("_T")
+
+
+class BlockingClient:
+    """`HouseClient`, call by call; each returns when it is done. Any thread may call. Callbacks run in the thread of the loop."""
+
+    def __init__(self, client: HouseClient, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+        """Use `connect_blocking`."""
+        self._client = client
+        self._loop = loop
+        self._thread = thread
+
+    @property
+    def name(self) -> str:
+        """What this machine calls the house."""
+        return self._client.name
+
+    def ping(self) -> float:
+        """As `HouseClient.ping`."""
+        return self._run(self._client.ping())
+
+    def status(self) -> dict[str, Any]:
+        """As `HouseClient.status`."""
+        return self._run(self._client.status())
+
+    def summary(self) -> dict[str, Any]:
+        """As `HouseClient.summary`."""
+        return self._run(self._client.summary())
+
+    def checkpoint(self, old: int = 0) -> dict[str, Any]:
+        """As `HouseClient.checkpoint`."""
+        return self._run(self._client.checkpoint(old))
+
+    def inbox(self) -> list[dict[str, Any]]:
+        """As `HouseClient.inbox`."""
+        return self._run(self._client.inbox())
+
+    def pairs(self) -> list[dict[str, Any]]:
+        """As `HouseClient.pairs`."""
+        return self._run(self._client.pairs())
+
+    def log(self, *, after: int | None = None, limit: int = 50, **filters: str | int) -> list[dict[str, Any]]:
+        """As `HouseClient.log`."""
+        return self._run(self._client.log(after=after, limit=limit, **filters))
+
+    def ls(self, path: str = "/") -> list[dict[str, Any]]:
+        """As `HouseClient.ls`."""
+        return self._run(self._client.ls(path))
+
+    def stat(self, path: str) -> dict[str, Any]:
+        """As `HouseClient.stat`."""
+        return self._run(self._client.stat(path))
+
+    def rm(self, path: str) -> dict[str, Any]:
+        """As `HouseClient.rm`."""
+        return self._run(self._client.rm(path))
+
+    def mv(self, path: str, target: str, *, overwrite: bool = False) -> dict[str, Any]:
+        """As `HouseClient.mv`."""
+        return self._run(self._client.mv(path, target, overwrite=overwrite))
+
+    def put(self, path: str, source: Source, *, progress: Progress | None = None) -> Stored:
+        """As `HouseClient.put`."""
+        return self._run(self._client.put(path, source, progress=progress))
+
+    def get(
+        self,
+        path: str,
+        sink: Callable[[bytes], object],
+        *,
+        span: tuple[int, int | None] | None = None,
+        progress: Progress | None = None,
+    ) -> Got:
+        """As `HouseClient.get`."""
+        return self._run(self._client.get(path, sink, span=span, progress=progress))
+
+    def read(self, path: str, limit: int = 67_108_864) -> bytes:
+        """As `HouseClient.read`."""
+        return self._run(self._client.read(path, limit))
+
+    def fetch(self, path: str, target: Path, *, progress: Progress | None = None) -> Got:
+        """As `HouseClient.fetch`."""
+        return self._run(self._client.fetch(path, target, progress=progress))
+
+    def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        if threading.current_thread() is self._thread or not self._thread.is_alive():
+            work.close()
+            raise Misuse(
+                "this client is closed, or was called from one of its own callbacks", "call it inside its `with`, from your own thread"
+            )
+        return _wait(work, self._loop)
+
+
+def _wait(work: Coroutine[Any, Any, _T], loop: asyncio.AbstractEventLoop) -> _T:
+    future = asyncio.run_coroutine_threadsafe(work, loop)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()  # Ctrl-C in our thread: nothing goes on in the other
+        raise
+
+
+@contextmanager
+def connect_blocking(home: str | Path | None = None, house: str = "", *, timeout_s: float | None = None) -> Iterator[BlockingClient]:
+    """As `tallystick.sdk.connect`, for programs without an event loop."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="tallystick", daemon=True)
+    thread.start()
+    try:
+        found = connect(home, house, timeout_s=timeout_s)
+        client = _wait(found.__aenter__(), loop)
+        try:
+            yield BlockingClient(client, loop, thread)
+        except BaseException as error:
+            if not _wait(found.__aexit__(type(error), error, error.__traceback__), loop):
+                raise
+        else:
+            _wait(found.__aexit__(None, None, None), loop)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

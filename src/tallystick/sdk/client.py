@@ -1,0 +1,376 @@
+"""A house, for programs: files, status, log. Thin over `node.client`; a session that was cut is opened again where that is safe.
+
+Reads are asked again. A put goes on where it stopped. What changes something and may have been done is never repeated.
+"""
+
+import asyncio
+import hashlib
+import os
+import unicodedata
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypedDict, TypeVar
+from urllib.parse import quote, urlencode
+
+from tallystick.canonical import decimal
+from tallystick.errors import Malformed, Misuse, Refused, Unavailable, Unproven
+from tallystick.node.client import HouseSession, PairRow
+from tallystick.node.httpclient import Response
+from tallystick.node.machine import Machine
+from tallystick.sdk.upload import Progress, Reader, Source
+
+TRIES: Final = 5  # in a row without one byte of progress
+WAIT_S: Final = 0.2  # before the first of them; doubled each time
+SMALL_BYTES: Final = 65_536  # goes in one request: sending it again costs less than asking where it stands
+PAGE: Final = 1_000
+LOG_PAGE: Final = 200
+
+_T = TypeVar("_T")
+
+
+class Stored(TypedDict):
+    """A file that took its place. `version` names its content, `entry` its entry in the house's ledger."""
+
+    path: str
+    size: int
+    sha256: str
+    version: int
+    entry: int
+
+
+class Got(TypedDict):
+    """What a get brought. `sha256`: of a whole file; None of a part."""
+
+    bytes: int
+    sha256: str | None
+    entry: int
+
+
+class HouseClient:
+    """One house. Made by `open` (or `tallystick.sdk.connect`); one request at a time, the next waits."""
+
+    def __init__(self, machine: Machine, pair: PairRow, session: HouseSession) -> None:
+        """Use `open`."""
+        self._machine = machine
+        self._pair = pair
+        self._session = session
+        self._turn = asyncio.Lock()
+        self._closed = False
+
+    @classmethod
+    async def open(cls, machine: Machine, pair: PairRow, *, timeout_s: float | None = None) -> Self:
+        """Knock and connect. Raises: as `HouseSession.open`."""
+        return cls(machine, pair, await HouseSession.open(machine, pair, timeout_s=timeout_s))
+
+    @property
+    def name(self) -> str:
+        """What this machine calls the house."""
+        return self._pair.label
+
+    @property
+    def session(self) -> HouseSession:
+        """The session of the moment: address, mode, visibility."""
+        return self._session
+
+    async def close(self) -> None:
+        """End the session in order. Raises: as `HouseSession.close`."""
+        self._closed = True
+        await self._session.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._closed = True
+        await self._session.__aexit__(kind, error, trace)
+
+    # --- The house -------------------------------------------------------------------------------------------------------
+
+    async def ping(self) -> float:
+        """One small exchange with its entry in the house's ledger; how long it took, in seconds."""
+        began = asyncio.get_running_loop().time()
+        await self._read("/v1/ping", "pair.ping")
+        return asyncio.get_running_loop().time() - began
+
+    async def status(self) -> dict[str, Any]:
+        """The house in counts and states, and this pair as the house sees it."""
+        found: dict[str, Any] = await self._read("/v1/status", "house.status")
+        return found
+
+    async def summary(self) -> dict[str, Any]:
+        """Counts and sizes of the archive: all that an INTERFACE pair may see."""
+        found: dict[str, Any] = await self._read("/v1/summary", "archive.summary")
+        return found
+
+    async def checkpoint(self, old: int = 0) -> dict[str, Any]:
+        """The newest signed checkpoint and the proof that it continues size `old`."""
+        found: dict[str, Any] = await self._read(f"/v1/checkpoint?old={old}", "house.checkpoint")
+        return found
+
+    async def inbox(self) -> list[dict[str, Any]]:
+        """The pairings that wait for a human (ADMIN pairs only)."""
+        return list((await self._read("/v1/inbox", "house.inbox"))["proposals"])
+
+    async def pairs(self) -> list[dict[str, Any]]:
+        """Every pair of the house (ADMIN pairs only)."""
+        return list((await self._read("/v1/pairs", "house.pairs"))["pairs"])
+
+    async def log(self, *, after: int | None = None, limit: int = 50, **filters: str | int) -> list[dict[str, Any]]:
+        """Entries of the house's ledger, oldest first: the newest `limit`, or those from `after` on (at most 200 at a time).
+
+        `filters`: kind, pair, key, since_ns. An ADMIN pair sees everything, others what concerns their own pair.
+        """
+        query = {name: value for name, value in {"after": after, "limit": limit, **filters}.items() if value is not None}
+        return list((await self._read(f"/v1/log?{urlencode(query)}", "house.log"))["entries"])
+
+    # --- Files -----------------------------------------------------------------------------------------------------------
+
+    async def ls(self, path: str = "/") -> list[dict[str, Any]]:
+        """A folder, complete: name, kind (file or folder), bytes, modified_ns, sha256."""
+        place = _target("/v1/list", path, root=True)
+        files: list[dict[str, Any]] = []
+        after = ""
+        while True:
+            query = urlencode({"after": after, "limit": PAGE} if after else {"limit": PAGE}, quote_via=quote)
+            page = await self._read(f"{place}?{query}", "archive.ls")
+            files += page["files"]
+            if not page["after"]:
+                return files
+            if page["after"] <= after:
+                raise Malformed("the pages of the folder do not go on", "is the house's software as new as ours?")
+            after = page["after"]
+
+    async def stat(self, path: str) -> dict[str, Any]:
+        """One file or folder: path, kind, bytes, modified_ns, sha256, version."""
+        found: dict[str, Any] = await self._read(_target("/v1/stat", path), "archive.stat")
+        return found
+
+    async def rm(self, path: str) -> dict[str, Any]:
+        """Take a file away; its content stays as a version. Not repeated when the answer is lost."""
+        return await self._change(lambda session: session.request("DELETE", _target("/v1/files", path), verb="archive.rm"))
+
+    async def mv(self, path: str, target: str, *, overwrite: bool = False) -> dict[str, Any]:
+        """Rename within the house. Not repeated when the answer is lost."""
+        move = {"from": _plain(path), "to": _plain(target), "overwrite": overwrite}
+        async with self._turn:
+            moved: dict[str, Any] = await (await self._live()).post_json("/v1/move", move, verb="archive.mv")
+        return moved
+
+    async def put(self, path: str, source: Source, *, progress: Progress | None = None) -> Stored:
+        """Store bytes, a file or a stream under `path`, in one step or not at all. A transfer that is cut goes on where it stopped.
+
+        Raises: Refused: not allowed.  Unavailable: cut again and again without progress, or no space.  Unproven: the house got
+            other bytes than were sent.
+        """
+        reader = Reader(source)
+        try:
+            async with self._turn:
+                upload = await self._send(path, reader, progress)
+                return await self._commit(path, upload, reader)
+        finally:
+            reader.close()
+
+    async def get(
+        self,
+        path: str,
+        sink: Callable[[bytes], object],
+        *,
+        span: tuple[int, int | None] | None = None,
+        progress: Progress | None = None,
+    ) -> Got:
+        """Hand a file to `sink`, piece by piece. The SHA-256 of a whole file is checked where the house knows it.
+
+        Args: span: first and last byte, both included; None for the last means to the end.
+        Raises: Refused: no such file, or not allowed.  Unproven: other bytes than the house has recorded.  Unavailable.
+        """
+        async with self._turn:
+            fetch = _Fetch(_target("/v1/files", path), sink, span, progress)
+            await self._again(fetch.run, lambda: fetch.at, may_go_on=fetch.may_go_on)
+        return fetch.result()
+
+    async def read(self, path: str, limit: int = 67_108_864) -> bytes:
+        """A whole file in memory. Raises: as `get`; Misuse when it is longer than `limit` bytes."""
+        pieces = bytearray()
+
+        def take(piece: bytes) -> None:
+            if len(pieces) + len(piece) > limit:
+                raise Misuse(f"{path} is longer than {limit} bytes", "fetch it into a file")
+            pieces.extend(piece)
+
+        await self.get(path, take)
+        return bytes(pieces)
+
+    async def fetch(self, path: str, target: Path, *, progress: Progress | None = None) -> Got:
+        """A whole file into `target`, which is replaced only when all of it is there and checked. Raises: as `get`."""
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            with part.open("wb") as file:
+                got = await self.get(path, file.write, progress=progress)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(target)
+        except OSError as error:
+            raise Unavailable(f"cannot write {target}: {error.strerror}") from error
+        finally:
+            part.unlink(missing_ok=True)
+        return got
+
+    # --- Sessions --------------------------------------------------------------------------------------------------------
+
+    async def _live(self) -> HouseSession:
+        """The session, or a new one where it was cut."""
+        if self._closed:
+            raise Misuse("this client is closed", "connect again")
+        if self._session.over:
+            await self._session.close()
+            self._session = await HouseSession.open(self._machine, self._pair)
+        return self._session
+
+    async def _again(
+        self, work: Callable[[HouseSession], Awaitable[_T]], done: Callable[[], int], *, may_go_on: Callable[[], bool] = lambda: True
+    ) -> _T:
+        """Do something that may be done again: after a cut in a new session, as long as it gets on."""
+        tries, before = 0, done()
+        while True:
+            try:
+                return await work(await self._live())
+            except Unavailable:
+                if not self._session.over or not may_go_on():
+                    raise  # the house itself says so
+                tries, before = (0, done()) if done() > before else (tries + 1, before)
+                if tries >= TRIES:
+                    raise
+                await asyncio.sleep(WAIT_S * 2**tries)
+
+    async def _read(self, target: str, verb: str) -> Any:
+        async with self._turn:
+            return await self._again(lambda session: session.get_json(target, verb=verb), lambda: 0)
+
+    async def _change(self, work: Callable[[HouseSession], Awaitable[Response]]) -> dict[str, Any]:
+        async with self._turn:
+            session = await self._live()
+            changed: dict[str, Any] = await session.json_of(await work(session))
+            return changed
+
+    # --- Putting ---------------------------------------------------------------------------------------------------------
+
+    async def _send(self, path: str, reader: Reader, progress: Progress | None) -> str:
+        """Bring all bytes into a staged upload. Returns: its id."""
+        target = _target("/v1/files", path)
+        upload = ""
+
+        async def send(session: HouseSession) -> None:
+            nonlocal upload
+            if not upload:
+                small = reader.size is not None and reader.size <= SMALL_BYTES
+                body = b"".join([piece async for piece in reader.chunks(0, progress)]) if small else b""
+                begun = await session.json_of(await session.request("PUT", target, verb="archive.put", body=body, upload=True))
+                upload, offset = str(begun["upload"]), int(begun["offset"])
+            else:
+                offset = int((await session.get_json(f"/v1/uploads/{upload}", verb="archive.put"))["offset"])
+            if reader.size is None or offset < reader.size:
+                answer = await session.request(
+                    "PATCH", f"/v1/uploads/{upload}?offset={offset}", verb="archive.put", body=reader.chunks(offset, progress), upload=True
+                )
+                offset = int((await session.json_of(answer))["offset"])
+            if offset != reader.read:
+                raise Malformed("the house counts other bytes than were sent", "put the file again")
+
+        await self._again(send, lambda: reader.read)
+        return upload
+
+    async def _commit(self, path: str, upload: str, reader: Reader) -> Stored:
+        """The closing signal. It may be given again when its answer was lost: an upload takes its place once and is gone."""
+        closing = {"upload": upload, "path": _plain(path), "size": reader.read, "sha256": reader.sha256}
+        lost = False
+
+        async def commit(session: HouseSession) -> Stored:
+            nonlocal lost
+            try:
+                stored: Stored = await session.post_json("/v1/commit", closing, verb="archive.commit")
+                return stored
+            except Unavailable:
+                lost = True
+                raise
+            except Refused:
+                if not lost:
+                    raise
+                found = await session.get_json(_target("/v1/stat", path), verb="archive.stat")
+                if found["sha256"] != reader.sha256:
+                    raise
+                version = int(found["version"] or 0)
+                return Stored(path=found["path"], size=found["bytes"], sha256=found["sha256"], version=version, entry=version)
+
+        return await self._again(commit, lambda: 0)
+
+
+class _Fetch:
+    """One get, over as many sessions as it takes."""
+
+    def __init__(
+        self, target: str, sink: Callable[[bytes], object], span: tuple[int, int | None] | None, progress: Progress | None
+    ) -> None:
+        self._target = target
+        self._sink = sink
+        self._first, self._last = span or (0, None)
+        self._whole = span is None
+        self._progress = progress
+        self._hash = hashlib.sha256()
+        self._entry = 0
+        self._total: int | None = None
+        self.at = self._first
+        self.known: str | None = None
+
+    async def run(self, session: HouseSession) -> None:
+        """Fetch what is missing."""
+        headers = []
+        if not self._whole or self.at > self._first:
+            if self._total is not None and self.at == self._first + self._total:
+                return
+            headers.append(("range", f"bytes={self.at}-{'' if self._last is None else self._last}"))
+        response = await session.request("GET", self._target, verb="archive.get", headers=headers)
+        async with response:
+            self._check(response)
+            async for piece in response.aiter_bytes():
+                self._hash.update(piece)
+                self.at += len(piece)
+                self._sink(piece)
+                if self._progress is not None:
+                    self._progress(self.at - self._first, self._total)
+
+    def may_go_on(self) -> bool:
+        """Whether what is missing can be told from another file's bytes: by the hash the house names."""
+        return self.known is not None or self.at == self._first
+
+    def _check(self, response: Response) -> None:
+        known = response.header("content-sha256")
+        length = response.header("content-length")
+        if self.at > self._first and known != self.known:
+            raise Unavailable("the file was replaced while it was fetched", "fetch it again")
+        self.known = known
+        self._entry = response.entry or 0
+        if self._total is None and length is not None:
+            self._total = decimal(length)
+
+    def result(self) -> Got:
+        """What came. Raises: Unproven."""
+        found = self._hash.hexdigest()
+        if self._whole and self.known is not None and found != self.known:
+            raise Unproven(
+                "the bytes that came are not those the house has recorded", "fetch it again; if it stays so, ask the house's owner"
+            )
+        return Got(bytes=self.at - self._first, sha256=found if self._whole else None, entry=self._entry)
+
+
+def _plain(path: str) -> str:
+    """A path as the archive spells it: below the root, in Unicode normal form C (macOS writes form D)."""
+    return unicodedata.normalize("NFC", path.removeprefix("/"))
+
+
+def _target(route: str, path: str, *, root: bool = False) -> str:
+    """The request target of a path. Raises: Misuse: it names no file."""
+    plain = _plain(path).rstrip("/") if root else _plain(path)
+    if not plain and not root:
+        raise Misuse("the path names no file", "write it from the root of the archive, as in papers/report.pdf")
+    return f"{route}/{quote(plain, safe='/')}" if plain else route
