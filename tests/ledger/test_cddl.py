@@ -1,13 +1,17 @@
 """docs/spec/events.cddl and the table of events say the same."""
 
+import importlib
 import re
 
+import pytest
+
+from tallystick import canonical
 from tallystick.ledger import entry
 from tallystick.ledger.event import NAMES, Kind, field_number
 from tallystick.ledger.table import FIELDS, HEADER, KINDS
 from tests.ledger.cddl import kind_rule, read, rule_name, rules
 from tests.ledger.samples import full, least
-from tests.support import PROJECT
+from tests.support import PROJECT, missing
 
 DOCUMENT = (PROJECT / "docs" / "spec" / "events.cddl").read_text(encoding="utf-8")
 
@@ -54,3 +58,25 @@ def test_every_kind_fits_into_a_leaf() -> None:
     for kind in Kind:
         for event in (full(kind), least(kind)):
             assert entry.decode(entry.encode(event)) == event
+
+
+def test_a_foreign_validator_agrees() -> None:
+    """PyPI pycddl, given the document, accepts our leaves of every kind and refuses each with a field more or less or damaged."""
+    try:
+        pycddl = importlib.import_module("pycddl")
+    except ImportError:
+        missing("pycddl is not installed")
+    document = read(DOCUMENT)
+    common = [rule for rule in document if not rule.split(" = ")[0].endswith("-event") and not rule.startswith("event = ")]
+    for kind in Kind:
+        (own,) = (rule for rule in document if rule.startswith(f"{kind_rule(kind)} = "))
+        schema = pycddl.Schema("\n".join([own, *common]))
+        for event in (full(kind), least(kind)):
+            leaf = entry.encode(event)
+            schema.validate_cbor(leaf)
+            values = canonical.decode(leaf)
+            assert isinstance(values, dict)
+            needed = 4 if not KINDS[kind].required else FIELDS[KINDS[kind].required[0]][0]
+            for wrong in (values | {999: 1}, {n: v for n, v in values.items() if n != needed}, values | {3: -1}, values | {4: "stranger"}):
+                with pytest.raises(pycddl.ValidationError):
+                    schema.validate_cbor(canonical.encode(wrong))
