@@ -36,8 +36,13 @@ def put(call: Call, source: str, target: str) -> None:
     emit("put", result, as_json=call.as_json, render=_show_put)
 
 
+def shown_path(result: Result) -> str:
+    """A place in a house as one would type it."""
+    return f"{result['house']}:/{result['path'].lstrip('/')}"
+
+
 def _show_put(result: Result, out: Out) -> None:
-    out.line(f"{result['house']}:{result['path']}  {size(result['bytes'])}  version {result['version']}  entry {result['entry']}")
+    out.line(f"{shown_path(result)}  {size(result['bytes'])}  version {result['version']}  entry {result['entry']}")
     out.line(f"sha256 {result['sha256']}")
 
 

@@ -15,6 +15,8 @@ from tallystick.errors import Misuse
 
 _AGO: Final = re.compile(r"([1-9][0-9]{0,8})(s|m|h|d)")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_HEX: Final = re.compile(r"[0-9a-f]{32,}")
+SHORT_HEX: Final = 12
 _MOMENT: Final = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S")
 
 
@@ -65,12 +67,15 @@ def log(
 
 
 def entry_line(entry: Result) -> str:
-    """`    12  2026-11-22 07:08:09  sever  laptop  reason=lost`"""
-    fields = "  ".join(f"{name}={_brief(value)}" for name, value in entry["fields"].items())
-    who = entry["pair"] or entry["key"] or "-"
-    return f"{entry['index']:>6}  {when(entry['time_ns'])}  {entry['kind']:<18}  {who:<16}  {fields}".rstrip()
+    """`    12  2026-11-22 07:08:09  severed             cec8d341ab12  reason=lost`"""
+    who = entry["pair"] or entry["key"]
+    fields = "  ".join(f"{name}={_brief(value)}" for name, value in entry["fields"].items() if value != who)
+    return f"{entry['index']:>6}  {when(entry['time_ns'])}  {entry['kind']:<20}  {_brief(who or '-'):<{SHORT_HEX}}  {fields}".rstrip()
 
 
 def _brief(value: object) -> str:
+    """A value at a glance; --json has it whole."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if _HEX.fullmatch(text):
+        return text[:SHORT_HEX]
     return text if len(text) <= 40 else text[:37] + "..."

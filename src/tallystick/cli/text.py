@@ -55,7 +55,8 @@ def age(then_ns: int | None, now_ns: int) -> str:
     seconds = (now_ns - then_ns) / NS
     if abs(seconds) < 1:
         return "now"
-    return f"{span(seconds)} ago" if seconds > 0 else f"in {span(-seconds)}"
+    # What is to come is rounded up by a second: an invite of ten minutes, shown at once, is not one of nine.
+    return f"{span(seconds)} ago" if seconds > 0 else f"in {span(1 - seconds)}"
 
 
 def when(time_ns: int) -> str:
