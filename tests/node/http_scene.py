@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tallystick.channel.datagram import Mode
 from tallystick.channel.event import Data, End, Event
 from tallystick.errors import Malformed, TallyError, Unavailable
-from tallystick.net.stream import Mode, Opened
+from tallystick.net.stream import Opened
 from tallystick.node.connection import Connection
 from tallystick.node.http import Application, HttpServer, ServerStream
 from tallystick.node.httpclient import HttpClient
@@ -83,8 +84,8 @@ async def sealed(application: Application, suite: Suite = Suite.CHACHAPOLY, sess
     def clock() -> int:
         return NOW + time.monotonic_ns() - started
 
-    client_side = Served(Connection(pair.client, Opened(sock=at_client, mode=next(iter(Mode))), clock))
-    house_side = Served(Connection(pair.house, Opened(sock=at_house, mode=next(iter(Mode))), clock))
+    client_side = Served(Connection(pair.client, Opened(sock=at_client, mode=Mode.OPEN), clock))
+    house_side = Served(Connection(pair.house, Opened(sock=at_house, mode=Mode.OPEN), clock))
     client = client_side.http = HttpClient(client_side.connection)
     house = house_side.http = HttpServer(application).open(house_side.connection, session, ("192.0.2.7", 4000))
     await client_side.connection.start(client_side)

@@ -133,15 +133,14 @@ async def test_requests_follow_each_other_on_one_session() -> None:
         )
 
 
-@pytest.mark.parametrize("suite", list(Suite))
-async def test_a_hundred_megabytes_stream_both_ways_in_bounded_memory(suite: Suite) -> None:
+async def test_a_hundred_megabytes_stream_both_ways_in_bounded_memory() -> None:
     """What is under way is a few megabytes, however long the body is; not a byte is changed."""
 
     async def pieces() -> AsyncIterator[bytes]:
         for number in range(100):
             yield bytes((number,)) * MIB
 
-    async with sealed(APP, suite) as ends:
+    async with sealed(APP, Suite.AESGCM) as ends:
         tracemalloc.start()
         try:
             response = await ends.client.request("POST", "/echo", (), pieces())
@@ -166,7 +165,7 @@ async def test_a_slow_reader_holds_the_house_back() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         nonlocal produced
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        for _ in range(200):
+        for _ in range(80):
             await send({"type": "http.response.body", "body": bytes(MIB), "more_body": True})
             produced += 1
         await send({"type": "http.response.body", "body": b""})
@@ -179,7 +178,7 @@ async def test_a_slow_reader_holds_the_house_back() -> None:
         size = 0
         async for piece in response.aiter_bytes():
             size += len(piece)
-        assert (size, produced) == (200 * MIB, 200)
+        assert (size, produced) == (80 * MIB, 80)
 
 
 async def test_a_slow_application_holds_the_client_back() -> None:
