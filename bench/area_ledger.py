@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tallystick.keys.identity import KeyKind, PublicKey
 from tallystick.ledger import entry
 from tallystick.ledger.event import Event, Kind
 from tallystick.primitives import Ed25519KeyPair, sha256
@@ -26,8 +27,6 @@ EACH = 60  # entries of each of the 64 callers in a round
 
 
 def _origin() -> Event:
-    from tallystick.keys.identity import KeyKind, PublicKey
-
     house = PublicKey(KeyKind.ED25519, Ed25519KeyPair.from_private(sha256(b"bench house")).public)
     witness = Ed25519KeyPair.from_private(sha256(b"bench witness")).public
     return Event.of(

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tallystick.errors import Misuse, Unavailable, Unproven
+from tallystick.errors import Misuse, Refused, Unavailable, Unproven
 from tallystick.ledger.event import Event, Kind
 from tallystick.primitives import sha256
 from tallystick.storage.bodies import MAX_OPENING_BYTES, RECORD_BYTES, SEGMENT_UNITS, UNIT_BYTES, Bodies
 from tallystick.storage.book import connect
 from tallystick.storage.rebuild import differences, rebuild
 from tallystick.storage.sqlite import Store
-from tests.storage.house import OTHER, START, answer, signal
+from tests.storage.house import OTHER, START, answer, found, origin, signal
 
 TAG = b"t" * 16
 PLANTED = b"the planted text that must not be found again"
@@ -137,8 +137,6 @@ def test_an_erasure_waits_for_slow_readers(store: Store) -> None:
 def test_a_crash_in_an_erasure_is_finished_at_the_start(tmp_path: Path) -> None:
     """Recorded but not yet destroyed: the next start destroys it. Written but never recorded: the next start destroys that too."""
     path = tmp_path / "house.sqlite"
-    from tests.storage.house import found
-
     with Store.open(path, create=True) as store:
         found(store)
         (receipt,) = store.append(answer(1), openings=[PLANTED]).result(10)
@@ -160,9 +158,6 @@ def test_a_crash_in_an_erasure_is_finished_at_the_start(tmp_path: Path) -> None:
 
 def test_a_refused_request_leaves_no_body(store: Store) -> None:
     """The opening of a request that a rule refused is never written."""
-    from tallystick.errors import Refused
-    from tests.storage.house import origin
-
     with pytest.raises(Refused):
         store.append(answer(1), origin(), openings=[PLANTED, b""]).result(10)
     assert store._bodies.count() == 0

@@ -161,3 +161,38 @@ def test_a_body_that_cannot_be_stored_is_not_recorded(tmp_path: Path, monkeypatc
         with pytest.raises(Unavailable):
             store.append(answer(1))
     check(path, [receipt])
+
+
+def test_our_own_mistake_stops_the_house_and_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that is none of the five reaches its callers as it is; nothing is kept and nothing goes on as if it had not been."""
+    path = tmp_path / "house.sqlite"
+    house(path)
+    stopped: list[TallyError] = []
+    with Store.open(path, stopped=stopped.append) as store:
+
+        def mistake() -> None:
+            raise AssertionError("bad arithmetic")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store._book, "_store_entries", mistake)
+            with pytest.raises(AssertionError, match="bad arithmetic"):
+                store.append(answer(1)).result(10)
+        with pytest.raises(Unavailable, match="internal error"):
+            store.append(answer(1))
+        assert store.size() == 2 and len(stopped) == 1
+    check(path, [])
+
+
+def test_a_read_only_state_is_unavailable(tmp_path: Path) -> None:
+    """A folder that cannot be written to, or that is not there, is Unavailable with a hint, never a traceback."""
+    path = tmp_path / "house.sqlite"
+    house(path)
+    vfs = FaultyVFS("denied", Plan("write", "house.sqlite-wal", 0, apsw.ReadOnlyError))
+    try:
+        with Store.open(path, vfs=vfs.vfs_name) as store:
+            with pytest.raises(Unavailable, match="cannot be written") as caught:
+                store.append(answer(1)).result(10)
+            assert caught.value.hint
+    finally:
+        vfs.unregister()
+    check(path, [])

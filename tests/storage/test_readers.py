@@ -14,7 +14,7 @@ from tallystick.ledger.signed import read_mark
 from tallystick.primitives import sha256
 from tallystick.storage.rows import EntryRow
 from tallystick.storage.sqlite import Store
-from tests.storage.house import START, Key, paired
+from tests.storage.house import START, Key, approved, paired, proposed, severed
 from tests.storage.life import HUMANS, MACHINES, requests
 
 
@@ -111,8 +111,6 @@ def test_names(store: Store) -> None:
 
 def test_two_pairs_of_one_name(tmp_path: Path, store: Store) -> None:
     """When a label is taken twice, the name alone does not say which pair is meant."""
-    from tests.storage.house import approved, proposed, severed
-
     first = paired(store, Key.named("a"), "laptop")
     other = sha256(b"other laptop")
     store.append(proposed(Key.named("b"), other, label="laptop")).result(10)

@@ -249,7 +249,7 @@ def test_a_rolled_back_ledger_does_not_open(tmp_path: Path) -> None:
         "UPDATE tiles SET root = zeroblob(32)",
         "DELETE FROM tiles",
         "DELETE FROM entries WHERE idx = 500",
-        "INSERT INTO entries SELECT idx + 1, leaf, time_ns, kind, NULL, NULL, NULL, NULL, NULL, NULL FROM entries ORDER BY idx DESC LIMIT 1",
+        "INSERT INTO entries SELECT idx + 1, leaf, time_ns, kind, NULL, NULL, NULL, NULL, NULL, NULL FROM entries WHERE idx = 801",
         "UPDATE tree SET root = zeroblob(32)",
         "UPDATE tree SET size = size - 1",
         "UPDATE tree SET edge = x''",
