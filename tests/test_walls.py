@@ -83,7 +83,7 @@ WET_BUILTINS: Final = frozenset({"open", "print", "input", "eval", "exec", "comp
 APART: Final = (("pair", "gate"), ("ledger", "pair"), ("ledger", "gate"), ("ledger", "channel"), ("ledger", "rights"))
 # The diode, by construction: who executes cannot ask. Only these modules of the root may know the client.
 CLIENT: Final = "tallystick.node.client"
-CLIENT_USERS: Final = re.compile(r"tallystick\.(node\.(client|commands|quickstart)|cli|console|mcp|sdk)(\..*)?")
+CLIENT_USERS: Final = re.compile(r"tallystick\.(node\.(client|asking|remote|commands)|cli|console|mcp|sdk)(\..*)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,5 +339,5 @@ def test_what_is_allowed_is_not_reported(tmp_path: Path) -> None:
     plant(tmp_path, "pair/book.py", "from collections.abc import Mapping\nfrom tallystick.keys.identity import KeyId\n")
     plant(tmp_path, "node/client.py", "import asyncio\nfrom tallystick.net.tcp import connect\n")
     plant(tmp_path, "sdk/client.py", "from tallystick.node.client import Client\n")
-    plant(tmp_path, "cli/put.py", "def run() -> None:\n    from tallystick.sdk.client import Client\n")
+    plant(tmp_path, "cli/put.py", "def run() -> None:\n    from tallystick.node.remote import Client\n")
     assert breaches(tmp_path) == []

@@ -15,8 +15,8 @@ from tallystick.node.asking import Redeemed, redeem
 from tallystick.node.client import HouseSession
 from tallystick.node.effects import Effects
 from tallystick.node.house import House
+from tallystick.node.inviting import invite_at_house, make_invite
 from tallystick.node.machine import Machine
-from tallystick.node.serve import invite_at_house, make_invite
 from tallystick.node.settings import load
 from tallystick.pair.invite import Invite, invite_id, invite_terms, parse_invite
 from tallystick.pair.pairing import PairType, Role

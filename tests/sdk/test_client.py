@@ -10,7 +10,7 @@ import pytest
 
 from tallystick.errors import Malformed, Refused
 from tallystick.pair.pairing import PairType
-from tallystick.sdk.client import HouseClient
+from tallystick.node.remote import HouseClient
 from tests.node.village import Village, village
 
 

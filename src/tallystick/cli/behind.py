@@ -1,6 +1,6 @@
 """What the command line needs from the node: one function for each command, and nothing else.
 
-The interface lives with the one who needs it; `tallystick.sdk.commands` keeps it. Each function takes the effective settings,
+The interface lives with the one who needs it; `tallystick.node.commands` keeps it. Each function takes the effective settings,
 does its work to the end (it may run an event loop inside), raises only the five errors, and returns a mapping of the shape that
 `tallystick.cli.shapes` promises under the command's name. Questions to a person come in as callables, so that the node never
 reads a terminal.
@@ -124,6 +124,6 @@ class Commands(Protocol):
 
 def load() -> Commands:
     """The functions that do the work. Loaded on use: they bring asyncio, cryptography and the whole house."""
-    from tallystick.sdk import commands
+    from tallystick.node import commands
 
     return cast("Commands", commands)

@@ -1,7 +1,9 @@
 """What this machine says of itself, and what its processor can do."""
 
+import contextlib
 import platform
 import re
+import socket
 import sys
 from pathlib import Path
 from typing import Final
@@ -39,3 +41,14 @@ def has_aes_hardware() -> bool:
         return _AES.search(_CPUINFO.read_text(encoding="ascii", errors="replace")) is not None
     except OSError:
         return False
+
+
+def own_address(bound: str) -> str:
+    """The address of this host that others on its network would use; loopback where there is no network. Sends nothing."""
+    if bound not in ("::", "0.0.0.0"):
+        return bound
+    for family, somewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):  # RFC 5737, RFC 3849
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((somewhere, 9))
+            return str(probe.getsockname()[0])
+    return "127.0.0.1"

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import logging
 import secrets
-import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from tallystick.node.checkpoints import Publisher
 from tallystick.node.connection import Connection
 from tallystick.node.door import Door
 from tallystick.node.effects import Effects
+from tallystick.node.host import own_address
 from tallystick.node.http import HttpServer
 from tallystick.node.machine import Machine
 from tallystick.node.rooms import house_routes
@@ -595,14 +595,3 @@ class House:
 
 def _ephemeral() -> X25519KeyPair:
     return X25519KeyPair.from_private(secrets.token_bytes(32))
-
-
-def own_address(bound: str) -> str:
-    """The address of this host that others on its network would use; loopback where there is no network. Sends nothing."""
-    if bound not in ("::", "0.0.0.0"):
-        return bound
-    for family, somewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):  # RFC 5737, RFC 3849
-        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((somewhere, 9))
-            return str(probe.getsockname()[0])
-    return "127.0.0.1"

@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-import secrets
 import signal
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
@@ -12,22 +10,18 @@ import uvloop
 
 from tallystick.errors import Malformed, Misuse, Unavailable
 from tallystick.node import logging as lines
-from tallystick.node.effects import Effects, NoDoors
 from tallystick.node.house import House
+from tallystick.node.inviting import invite_at_house
 from tallystick.node.local import LocalServer
 from tallystick.node.machine import Machine
 from tallystick.node.metrics import MetricsServer
-from tallystick.node.rooms import filters_of, inbox_view, page_of, pairs_view
+from tallystick.node.records import filters_of, page_of
+from tallystick.node.rooms import inbox_view, pairs_view
 from tallystick.node.settings import Settings
-from tallystick.node.statements import local_only
 from tallystick.node.view import entry_json
-from tallystick.pair.invite import Invite, InviteTerms, invite_id, invite_terms, invite_text
-from tallystick.pair.pairing import PairType
-from tallystick.passage import invite as invites
 from tallystick.passage import pairing
 
 FOLLOW_S: Final = 0.2
-_NS: Final = 10**9
 
 
 def run(settings: Settings, ready: Callable[[Mapping[str, Any]], None]) -> None:
@@ -77,53 +71,6 @@ async def _run(settings: Settings, ready: Callable[[Mapping[str, Any]], None]) -
         failure = machine.store.failure
         if failure is not None:
             raise failure
-
-
-def make_invite(machine: Machine, terms: InviteTerms, addresses: tuple[tuple[str, int], ...], now_ns: int) -> tuple[Invite, bytes]:
-    """A fresh invite of this house and its secret."""
-    secret = secrets.token_bytes(16)
-    invite = Invite(
-        secret=secret,
-        house_static=machine.vault.machine.static.public,
-        addresses=addresses,
-        pair_type=terms.pair_type,
-        expires_s=(now_ns + terms.ttl_s * _NS) // _NS,
-    )
-    return invite, secret
-
-
-def invite_view(invite: Invite, label: str, approved: bool) -> dict[str, Any]:
-    """An invite as `tally invite` shows it."""
-    host, port = invite.addresses[0]
-    return {
-        "id": invite_id(invite.secret).hex()[:8],
-        "invite": invite_text(invite),
-        "type": invite.pair_type.value,
-        "label": label,
-        "address": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
-        "expires_ns": invite.expires_s * _NS,
-        "approved": approved,
-    }
-
-
-async def invite_at_house(
-    machine: Machine, effects: Effects, addresses: tuple[tuple[str, int], ...], args: Mapping[str, Any], now_ns: int
-) -> dict[str, Any]:
-    """The invite for the first ADMIN, given at the house itself. Raises: Misuse: the house has its owner already."""
-    if machine.store.has_human():
-        raise Misuse("this house has its owner already", "make invites on a machine with an ADMIN pair: `tally invite`")
-    pair_type = PairType(str(args.get("type") or "ADMIN"))
-    local_only(pair_type)
-    ttl = args.get("ttl_s")
-    terms = invite_terms(pair_type=pair_type, ttl_s=int(ttl) if ttl else None, label=args.get("label") or None, genesis=True)
-    invite, secret = make_invite(machine, terms, addresses, now_ns)
-    await effects.run(invites.created(terms, secret, expires_ns=invite.expires_s * _NS, signed=None, now_ns=now_ns))
-    return invite_view(invite, terms.label or "", approved=False)
-
-
-async def invite_offline(machine: Machine, addresses: tuple[tuple[str, int], ...], args: Mapping[str, Any]) -> dict[str, Any]:
-    """The same while no house runs: it is heard from the next start on."""
-    return await invite_at_house(machine, Effects(machine.store, machine.vault, NoDoors()), addresses, args, time.time_ns())
 
 
 def _handlers(house: House) -> Mapping[str, Any]:

@@ -18,7 +18,6 @@ from tallystick.ledger.receipt import Receipt
 from tallystick.node.effects import Effects
 from tallystick.node.machine import Machine
 from tallystick.pair.invite import invite_id, invite_terms
-from tallystick.pair.pairing import PairType
 from tallystick.pair.statement import (
     InviteCreate,
     InviteRevoke,
@@ -258,9 +257,3 @@ class Statements:
         if row.state != "pending":
             raise Refused(f"this pairing is {row.state}, not waiting", "See `tally inbox`.")
         return row
-
-
-def local_only(pair_type: PairType) -> None:
-    """The rule for invites given at the house itself: before genesis, for the first ADMIN. Raises: Misuse."""
-    if pair_type is not PairType.ADMIN:
-        raise Misuse("the first pairing of a house is ADMIN", "Use `tally invite --type ADMIN`; later invites come from an ADMIN machine.")

@@ -9,10 +9,10 @@
 Errors are the five of `tallystick.errors`, and no others.
 """
 
+from tallystick.node.remote import Got, HouseClient, Stored
+from tallystick.node.upload import Progress, Source
 from tallystick.sdk.blocking import BlockingClient, connect_blocking
-from tallystick.sdk.client import Got, HouseClient, Stored
 from tallystick.sdk.connecting import connect
-from tallystick.sdk.upload import Progress, Source
 
 __all__ = [
     "BlockingClient",

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tallystick.errors import Misuse
-from tallystick.sdk.client import Got, HouseClient, Stored
+from tallystick.node.remote import Got, HouseClient, Stored
+from tallystick.node.upload import Progress, Source
 from tallystick.sdk.connecting import connect
-from tallystick.sdk.upload import Progress, Source
 
 _T = TypeVar("_T")
 

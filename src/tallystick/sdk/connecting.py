@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tallystick.node.commands.where import the_house
 from tallystick.node.machine import Machine
+from tallystick.node.remote import HouseClient
 from tallystick.node.settings import load
-from tallystick.sdk.client import HouseClient
-from tallystick.sdk.commands.where import the_house
 
 
 @asynccontextmanager

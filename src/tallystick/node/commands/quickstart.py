@@ -24,10 +24,10 @@ from typing import Any, Final
 from tallystick.channel.datagram import INVITE_KNOCK_BYTES, KNOCK_BYTES, DatagramType
 from tallystick.errors import Refused, TallyError, Unavailable
 from tallystick.node.client import HouseSession
+from tallystick.node.commands import files, house, pairs
+from tallystick.node.commands.where import run, the_house
 from tallystick.node.machine import Machine
 from tallystick.node.settings import Settings, load
-from tallystick.sdk.commands import files, house, pairs
-from tallystick.sdk.commands.where import run, the_house
 from tallystick.tlog.checkpoint import read_checkpoint
 from tallystick.tlog.proof import verify_consistency
 

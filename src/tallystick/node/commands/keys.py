@@ -7,12 +7,12 @@ from typing import Any
 from tallystick.errors import Malformed, Misuse
 from tallystick.gate.statement import sign_statement
 from tallystick.keys import HumanKey, PublicKey, parse_cose_key
+from tallystick.node.commands.where import Passphrase, ask_house, text_of
 from tallystick.node.machine import Machine
 from tallystick.node.settings import Settings
 from tallystick.pair.pairing import Role
 from tallystick.pair.statement import ReplaceAdmins, encode_statement
 from tallystick.primitives import sha256
-from tallystick.sdk.commands.where import Passphrase, ask_house, text_of
 from tallystick.vault import recovery_from_text
 
 MIN_PASSPHRASE = 8

@@ -8,16 +8,7 @@ from tallystick.errors import Misuse, Refused, Unavailable
 from tallystick.keys import KeyKind, Signer, parse_cose_key, pinned
 from tallystick.node.asking import redeem
 from tallystick.node.client import HouseSession
-from tallystick.node.dialling import forget_pair
-from tallystick.node.halves import effects_of
-from tallystick.node.machine import Machine
-from tallystick.node.settings import Settings
-from tallystick.pair.invite import parse_invite
-from tallystick.pair.pairing import PairType, Role, Suite
-from tallystick.pair.statement import EntryRef, PairApprove, PairDeny, PairDowngrade
-from tallystick.passage import pairing
-from tallystick.rights.matrix import ordered_actions
-from tallystick.sdk.commands.where import (
+from tallystick.node.commands.where import (
     Passphrase,
     ask_house,
     at_the_house,
@@ -30,6 +21,15 @@ from tallystick.sdk.commands.where import (
     text_of,
     the_house,
 )
+from tallystick.node.dialling import forget_pair
+from tallystick.node.halves import effects_of
+from tallystick.node.machine import Machine
+from tallystick.node.settings import Settings
+from tallystick.pair.invite import parse_invite
+from tallystick.pair.pairing import PairType, Role, Suite
+from tallystick.pair.statement import EntryRef, PairApprove, PairDeny, PairDowngrade
+from tallystick.passage import pairing
+from tallystick.rights.matrix import ordered_actions
 
 WAIT_S = 600.0
 

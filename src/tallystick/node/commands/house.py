@@ -11,18 +11,17 @@ from tallystick.errors import Malformed, Misuse, Refused, Unavailable
 from tallystick.keys import KeyId
 from tallystick.net.address import split
 from tallystick.node.client import HouseSession
+from tallystick.node.commands.where import Passphrase, ask_house, at_the_house, is_running, open_human, run, submit, the_house
 from tallystick.node.home import holder_of
-from tallystick.node.house import own_address
+from tallystick.node.host import own_address
+from tallystick.node.inviting import invite_offline, invite_view
 from tallystick.node.machine import Machine
-from tallystick.node.rooms import filters_of, page_of
-from tallystick.node.serve import invite_offline, invite_view
-from tallystick.node.serve import run as serve_house
+from tallystick.node.records import filters_of, page_of
 from tallystick.node.settings import DEFAULT_PORT, Settings, Source
 from tallystick.node.view import entry_json, pair_json
 from tallystick.pair.invite import Invite, invite_id, invite_terms
 from tallystick.pair.pairing import PairType, Role
 from tallystick.pair.statement import InviteCreate
-from tallystick.sdk.commands.where import Passphrase, ask_house, at_the_house, is_running, open_human, run, submit, the_house
 from tallystick.vault import best_vault_found
 
 _NS = 10**9
@@ -57,6 +56,8 @@ def _keep_name(machine: Machine) -> None:
 
 def serve(settings: Settings, *, ready: Callable[[Mapping[str, Any]], None]) -> None:
     """Run until SIGTERM or SIGINT."""
+    from tallystick.node.serve import run as serve_house  # the whole house: only this command needs it
+
     serve_house(settings, ready)
 
 

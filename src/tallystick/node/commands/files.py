@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tallystick.sdk.client import Got, HouseClient
-
 from tallystick.errors import Misuse, Unavailable
+from tallystick.node.commands.where import run, the_house
 from tallystick.node.machine import Machine
+from tallystick.node.remote import Got, HouseClient
 from tallystick.node.settings import Settings
 from tallystick.pair.pairing import PairType
-from tallystick.sdk.commands.where import run, the_house
 
 Progress = Callable[[int, int | None], None]
 

@@ -18,7 +18,7 @@ from tallystick.errors import Malformed, Misuse, Refused, Unavailable, Unproven
 from tallystick.node.client import HouseSession, PairRow
 from tallystick.node.httpclient import Response
 from tallystick.node.machine import Machine
-from tallystick.sdk.upload import Progress, Reader, Source
+from tallystick.node.upload import Progress, Reader, Source
 
 TRIES: Final = 5  # in a row without one byte of progress
 WAIT_S: Final = 0.2  # before the first of them; doubled each time
