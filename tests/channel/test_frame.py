@@ -160,3 +160,13 @@ def test_the_next_key_starts_at_zero_with_the_same_scratch() -> None:
     after = sealer.successor(CipherState(AESGCM, seeded("next")))
     assert after.count == 0
     assert opened(Opener(CipherState(AESGCM, seeded("next"))), after.seal_data(b"x")) == [(FrameType.DATA, b"x")]
+
+
+def test_big_frames_in_a_row_share_their_buffers_and_stay_apart() -> None:
+    """What one frame delivered is not touched by the next."""
+    sealer, opener = both(AESGCM)
+    pieces = [seeded("piece", i) * 1000 for i in range(3)]
+    delivered = [opened(opener, sealer.seal_data(piece))[0][1] for piece in pieces]
+    assert delivered == pieces
+    with pytest.raises(Malformed):
+        opener.open(bytes(MAX_CIPHERTEXT_BYTES + 1))

@@ -2,9 +2,11 @@
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tallystick.channel import knock
 from tallystick.channel.datagram import WINDOW_NS, window_tag
 from tallystick.channel.knock import FILL_BUDGET, SILENCE, Admit, Check
 from tallystick.channel.tags import TagTable, Windows, find
@@ -125,3 +127,15 @@ def test_the_tag_of_a_window_depends_on_key_and_window() -> None:
     """Another key or window, another tag: nobody without the key can link two windows of one pair."""
     keys, windows = [seeded("tag", i) for i in range(20)], range(20)
     assert len({window_tag(key, window) for key in keys for window in windows}) == 400
+
+
+def test_prepared_handshakes_are_kept_for_the_pairs_used_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bounded number; a pair whose state was dropped is answered all the same."""
+    monkeypatch.setattr(knock, "PREPARED_STATES", 3)
+    house = House(pairs=5)
+    for turn in range(2):
+        for client in house.clients:
+            now = NOW + turn
+            house.keeper.ended(house.admits(client.knock(now).datagram, now).ticket)
+            assert len(house.keeper._prepared) <= 3
+    assert list(house.keeper._prepared) == [3, 4, 5]
