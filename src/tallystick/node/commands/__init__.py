@@ -10,10 +10,11 @@ from typing import Any, Final
 
 _MODULES: Final = {
     "files": ("get", "ls", "mv", "put", "rm"),
-    "house": ("init", "invite", "log", "serve", "status", "whois"),
+    "house": ("init", "invite", "log", "serve"),
     "keys": ("key_ls", "key_new", "key_replace_admins"),
     "pairs": ("approve", "deny", "downgrade", "inbox", "pair", "ping", "sever"),
     "quickstart": ("quickstart",),
+    "status": ("status", "whois"),
 }
 _HOME: Final = {name: module for module, names in _MODULES.items() for name in names}
 

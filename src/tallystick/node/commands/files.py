@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tallystick.errors import Misuse, Unavailable
-from tallystick.node.commands.where import run, the_house
+from tallystick.node.commands.here import run
+from tallystick.node.commands.where import the_house
 from tallystick.node.machine import Machine
 from tallystick.node.remote import Got, HouseClient
 from tallystick.node.settings import Settings

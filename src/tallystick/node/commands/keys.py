@@ -7,7 +7,8 @@ from typing import Any
 from tallystick.errors import Malformed, Misuse
 from tallystick.gate.statement import sign_statement
 from tallystick.keys import HumanKey, PublicKey, parse_cose_key
-from tallystick.node.commands.where import Passphrase, ask_house, text_of
+from tallystick.node.commands.here import ask_house
+from tallystick.node.commands.where import Passphrase, text_of
 from tallystick.node.machine import Machine
 from tallystick.node.settings import Settings
 from tallystick.pair.pairing import Role

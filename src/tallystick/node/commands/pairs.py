@@ -8,19 +8,8 @@ from tallystick.errors import Misuse, Refused, Unavailable
 from tallystick.keys import KeyKind, Signer, parse_cose_key, pinned
 from tallystick.node.asking import redeem
 from tallystick.node.client import HouseSession
-from tallystick.node.commands.where import (
-    Passphrase,
-    ask_house,
-    at_the_house,
-    describe,
-    human_key,
-    is_running,
-    open_human,
-    run,
-    submit,
-    text_of,
-    the_house,
-)
+from tallystick.node.commands.here import ask_house, at_the_house, is_running, run
+from tallystick.node.commands.where import Passphrase, describe, human_key, open_human, submit, text_of, the_house
 from tallystick.node.dialling import forget_pair
 from tallystick.node.halves import effects_of
 from tallystick.node.machine import Machine

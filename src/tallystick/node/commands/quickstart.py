@@ -25,7 +25,8 @@ from tallystick.channel.datagram import INVITE_KNOCK_BYTES, KNOCK_BYTES, Datagra
 from tallystick.errors import Refused, TallyError, Unavailable
 from tallystick.node.client import HouseSession
 from tallystick.node.commands import files, house, pairs
-from tallystick.node.commands.where import run, the_house
+from tallystick.node.commands.here import run
+from tallystick.node.commands.where import the_house
 from tallystick.node.machine import Machine
 from tallystick.node.settings import Settings, load
 from tallystick.tlog.checkpoint import read_checkpoint

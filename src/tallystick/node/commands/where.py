@@ -2,42 +2,20 @@
 
 import secrets
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeVar
-
-import uvloop
+from collections.abc import Callable
+from typing import Any
 
 from tallystick.canonical import encode
 from tallystick.errors import Malformed, Misuse, Refused
 from tallystick.gate.statement import sign_statement
 from tallystick.keys import HumanKey, Signer
-from tallystick.node import local
 from tallystick.node.client import HouseSession
-from tallystick.node.home import Home
 from tallystick.node.machine import Machine
-from tallystick.node.settings import Settings
 from tallystick.pair.pairing import Role
 from tallystick.pair.statement import Statement, encode_statement
 from tallystick.storage.rows import PairRow
 
 Passphrase = Callable[[str], bytes]
-_T = TypeVar("_T")
-NO_MACHINE: Final = "there is no machine here"
-
-
-def run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run a command's asynchronous part to its end."""
-    return uvloop.run(work)
-
-
-def ask_house(settings: Settings, verb: str, **args: Any) -> Any:
-    """Ask the house that runs on this state directory. Raises: Unavailable: none does."""
-    return run(local.call(Home(settings.home).house_socket, verb, args))
-
-
-def is_running(settings: Settings) -> bool:
-    """Whether a house answers on this state directory's socket."""
-    return Home(settings.home).house_socket.exists()
 
 
 def the_house(machine: Machine, name: str) -> PairRow:
@@ -58,12 +36,6 @@ def the_house(machine: Machine, name: str) -> PairRow:
     if row.state not in ("standing", "pending"):
         raise Refused(f"the pair with {row.label} is {row.state}", "pair again with a new invite")
     return row
-
-
-def at_the_house(settings: Settings) -> bool:
-    """Whether this home is a house's own. Raises: Misuse: there is no machine."""
-    with Machine.open(settings) as machine:
-        return machine.role is Role.HOUSE
 
 
 def human_key(machine: Machine, key_id: bytes | None = None) -> HumanKey:

@@ -1,0 +1,35 @@
+"""At this machine: its own house, if one runs on this state directory."""
+
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import uvloop
+
+from tallystick.node import local
+from tallystick.node.home import Home
+from tallystick.node.machine import Machine
+from tallystick.node.settings import Settings
+from tallystick.pair.pairing import Role
+
+_T = TypeVar("_T")
+
+
+def run(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run a command's asynchronous part to its end."""
+    return uvloop.run(work)
+
+
+def ask_house(settings: Settings, verb: str, **args: Any) -> Any:
+    """Ask the house that runs on this state directory. Raises: Unavailable: none does."""
+    return run(local.call(Home(settings.home).house_socket, verb, args))
+
+
+def is_running(settings: Settings) -> bool:
+    """Whether a house answers on this state directory's socket."""
+    return Home(settings.home).house_socket.exists()
+
+
+def at_the_house(settings: Settings) -> bool:
+    """Whether this home is a house's own. Raises: Misuse: there is no machine."""
+    with Machine.open(settings) as machine:
+        return machine.role is Role.HOUSE

@@ -1,0 +1,104 @@
+"""status, whois: what this machine knows of itself; no house is asked but its own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tallystick.errors import Malformed, Refused, Unavailable
+from tallystick.keys import KeyId
+from tallystick.node.commands.here import ask_house, is_running
+from tallystick.node.home import holder_of
+from tallystick.node.machine import Machine
+from tallystick.node.settings import Settings
+from tallystick.node.view import pair_json
+from tallystick.pair.pairing import Role
+
+
+def status(settings: Settings) -> dict[str, Any]:
+    """This machine and its pairs; works with and without a running house."""
+    with Machine.open(settings) as machine:
+        size, root = machine.store.head()
+        house = machine.role is Role.HOUSE
+        running: dict[str, Any] = {}
+        if house and is_running(settings):
+            try:
+                running = ask_house(settings, "status")
+            except Unavailable:
+                running = {}
+        pairs = running.get("pairs") or [
+            pair_json(row, _class_of(machine, row.created), _remembered(machine, row.pairing)) for row in machine.store.pairs()
+        ]
+        return {
+            "name": settings.name,
+            "home": str(machine.home.path),
+            "role": machine.role.value,
+            "house": machine.house_id.hex() if house else None,
+            "key": str(machine.vault.machine.signing.public.key_id),
+            "key_class": machine.vault.machine.signing.key_class.value,
+            "running": bool(running),
+            "pid": running.get("pid") or holder_of(machine.home) or None,
+            "address": running.get("address"),
+            "port": running.get("port"),
+            "entries": running.get("entries", size),
+            "root": running.get("root", root.hex()),
+            "open_proposals": running.get("open_proposals", sum(item.kind == "pairing" for item in machine.store.inbox()) if house else 0),
+            "pairs": pairs,
+        }
+
+
+def _remembered(machine: Machine, pair: bytes) -> dict[str, Any]:
+    match machine.memory.get(f"live/{pair.hex()}"):
+        case [knock, address, received, sent, mode, visibility]:
+            return {
+                "last_knock_ns": knock,
+                "address": address,
+                "received_bytes": received,
+                "sent_bytes": sent,
+                "mode": mode,
+                "visibility": visibility,
+            }
+    return {}
+
+
+def _class_of(machine: Machine, proposal: int) -> str:
+    row = machine.store.entry(proposal)
+    ext = None if row is None else row.event.get("ext")
+    facts = ext.get("facts", b"") if isinstance(ext, Mapping) else b""
+    return next((line[10:].decode() for line in facts.split(b"\n") if line.startswith(b"key_class=")), "")
+
+
+def whois(settings: Settings, *, who: str) -> dict[str, Any]:
+    """The pair or key behind a name, KeyId, short number or address. Raises: Refused: nobody."""
+    shown = status(settings)
+    with Machine.open(settings) as machine:
+        for pair in shown["pairs"]:
+            if who in (pair["name"], pair["address"], pair["pairing"], pair["key"]) or (len(who) >= 8 and pair["pairing"].startswith(who)):
+                return {
+                    "name": pair["name"],
+                    "kind": f"pair ({pair['role']})",
+                    "key": pair["key"],
+                    "type": pair["type"],
+                    "state": pair["state"],
+                    "label": pair["label"],
+                    "address": pair["address"],
+                }
+        number = who.removeprefix("#")
+        row = machine.store.key(int(number)) if number.isdigit() and len(number) < 10 else _by_key_id(machine, who)
+    if row is None:
+        raise Refused(f"nobody here is called {who[:60]}", "`tally status` lists the pairs, `tally key ls` the keys")
+    pair_type = next((pair["type"] for pair in shown["pairs"] if row.pairing is not None and pair["pairing"] == row.pairing.hex()), None)
+    return {
+        "name": f"#{row.number}",
+        "kind": f"{row.kind} key",
+        "key": str(row.key_id),
+        "type": pair_type,
+        "state": row.state,
+        "label": row.label,
+        "address": None,
+    }
+
+
+def _by_key_id(machine: Machine, text: str) -> Any:
+    try:
+        return machine.store.key(KeyId.parse(text))
+    except Malformed:
+        return None
