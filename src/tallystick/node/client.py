@@ -58,16 +58,17 @@ class HouseSession:
         self.pair = pair
         self.dialled = dialled
         self._clock = PairClock(machine.memory, pair.pairing)
-        self._began_ns = self._clock.offset_ns
+        # The stream's clock keeps the offset it began with: time that jumps when a pong teaches us better would look like silence.
+        self._offset_ns = self._clock.offset_ns
         self._session = Session.of_pair(
             role=Role.CLIENT,
             handshake=dialled.handshake,
             suite=pair.suite,
             static=machine.vault.machine.static,
             ephemeral=lambda: X25519KeyPair.from_private(secrets.token_bytes(32)),
-            now_ns=self._clock.now_ns(),
+            now_ns=self._stream_ns(),
         )
-        self._connection = Connection(self._session, dialled.opened, self._clock.now_ns)
+        self._connection = Connection(self._session, dialled.opened, self._stream_ns)
         self._http = HttpClient(self._connection)
         self._witness = Witness(machine, pair)
         self._chronicle = Chronicle(machine, pair, dialled, self._session, self._connection)
@@ -82,6 +83,9 @@ class HouseSession:
         self._n = 0
         self._signal: bytes | None = None
         self._closing = False
+
+    def _stream_ns(self) -> int:
+        return max(time.time_ns() + self._offset_ns, 0)
 
     @classmethod
     async def open(cls, machine: Machine, pair: PairRow, *, timeout_s: float | None = None) -> Self:
@@ -238,7 +242,7 @@ class HouseSession:
                     self._standing = task
                 self._confirmed.set_result(None)
             case Pong(time_ns=time_ns, sent_ns=sent_ns):
-                self._clock.taught(time_ns, sent_ns=sent_ns - self._began_ns, received_ns=time.time_ns())
+                self._clock.taught(time_ns, sent_ns=sent_ns - self._offset_ns, received_ns=time.time_ns())
             case End():
                 self._http.end_of_input()
                 self._connection.end(None)

@@ -33,7 +33,7 @@ RETRY_S: Final = 0.15  # a knock or its answer may be lost: knock again
 KNOCKS: Final = 3  # in each mode of a round
 STAGGER_S: Final = 0.25  # between two addresses (RFC 8305, section 5)
 TIME_S: Final = 0.3
-TIME_QUESTIONS: Final = 3
+TIME_QUESTIONS: Final = 6  # of the counters 0, 0, 1, 0, 1, 2: three answers may be lost (channel/knocker.TimeCounters)
 _MORE_S: Final = 0.1  # beyond two round trips, for a connection to open
 
 Address = tuple[str, int]
