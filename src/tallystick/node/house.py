@@ -7,32 +7,25 @@ is decided in the core (channel/knock, rights/matrix), in which order in passage
 import asyncio
 import contextlib
 import logging
-import secrets
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from tallystick import __version__
-from tallystick.channel.datagram import HOUSE_SHAPES, SECOND_NS, Mode, md5_key
-from tallystick.channel.filter import datagrams_of
-from tallystick.channel.handshake import Handshake
-from tallystick.channel.knock import Doorkeeper
-from tallystick.channel.outcome import Admit, Silence, TimeAnswer
+from tallystick.channel.datagram import SECOND_NS
 from tallystick.channel.session import Session
-from tallystick.errors import Misuse, TallyError, Unavailable
+from tallystick.errors import Misuse, TallyError
 from tallystick.keys import parse_cose_key
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Receipt
-from tallystick.net import bpf
 from tallystick.net.address import split
 from tallystick.net.stream import VISIBLE
-from tallystick.net.tcp import house_open
-from tallystick.net.udp import Origin, UdpPort
 from tallystick.node.archive import archive_routes, settle_archive
 from tallystick.node.checkpoints import Publisher
 from tallystick.node.connection import Connection
 from tallystick.node.door import Door
+from tallystick.node.doorstep import Arrival, Doorstep, ephemeral
 from tallystick.node.effects import Effects
 from tallystick.node.host import own_address
 from tallystick.node.http import HttpServer
@@ -41,19 +34,17 @@ from tallystick.node.rooms import house_routes
 from tallystick.node.sessions import InviteSession, PairSession
 from tallystick.node.statements import Statements
 from tallystick.pair.ceremony import HouseIdentity
-from tallystick.pair.invite import invite_keys
 from tallystick.pair.pairing import Role, derive_pair_keys
 from tallystick.passage import invite as invites
 from tallystick.passage import pairing
 from tallystick.passage.effect import INVITE_PREFIX, SECRET_PREFIX, invite_name, secret_name
-from tallystick.passage.knock import Connection as Knock
-from tallystick.primitives import X25519KeyPair, sha256
 from tallystick.service.archive import Archive, ArchiveSettings
-from tallystick.storage.rows import InviteRow, PairRow
+from tallystick.storage.rows import PairRow
 
 TICK_S: Final = 1.0
 BUSY_TICK_S: Final = 0.005
 DRAIN_S: Final = 5.0
+_ORDERLY: Final = frozenset(("end", "lost", "void", "severed", "stopped"))  # ends that are not a broken protocol
 UPLOAD_LIFE_NS: Final = 7 * 24 * 3_600 * SECOND_NS
 _T = TypeVar("_T")
 
@@ -89,52 +80,40 @@ class House:
         self.port = 0
         self.started_ns = 0
         self.failed: asyncio.Event = asyncio.Event()
-        self._udp: UdpPort | None = None
-        self._keeper: Doorkeeper | None = None
-        self._numbers: dict[bytes, int] = {}
-        self._pairs: dict[int, bytes] = {}
-        self._next_number = 1
+        self._doorstep: Doorstep | None = None
         self._sessions: dict[bytes, set[PairSession]] = {}
         self._ceremonies: dict[bytes, InviteSession] = {}
         self._invite_sessions: set[InviteSession] = set()
         self._live: dict[bytes, Live] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._addresses: dict[bytes, str] = {}
-        self._can_filter = bpf.can_filter_tcp()
-        self._counts: dict[str, int] = {"datagrams": 0, "knocks_admitted": 0, "sessions_confirmed": 0, "bytes_in": 0, "bytes_out": 0}
+        self._counts: dict[str, int] = {"sessions_confirmed": 0, "sessions_cut": 0, "bytes_in": 0, "bytes_out": 0}
 
     # --- Life ------------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Settle what a crash left open, let the standing pairs in, listen. Raises: Unavailable, Refused."""
         settings = self.machine.settings
-        loop = asyncio.get_running_loop()
         now_ns = time.time_ns()
         stored = self.machine.memory.get("pair time")
         self.started_ns = max(now_ns, stored if isinstance(stored, int) else 0)
-        self._keeper = Doorkeeper(static=self.machine.vault.machine.static, now_ns=self.started_ns)
+        self._doorstep = Doorstep(self.machine, self, self.started_ns)
         self.archive = await asyncio.to_thread(Archive.open, settings.root, ArchiveSettings(versions_per_path=settings.versions))
         completed = await asyncio.to_thread(settle_archive, self.archive)
         await asyncio.to_thread(self.machine.store.settle_open_effects, self.clock(), completed=completed)
         self._door.routes = (*archive_routes(self), *house_routes(self))
         await self._settle()
-        program = datagrams_of(HOUSE_SHAPES) if settings.prefilter else None
-        self._udp = UdpPort.open(None if settings.address == "::" else settings.address, settings.port, program=program)
-        self.port = self._udp.port
         size, root = self.machine.store.head()
         await self.machine.store.record(
             Event.of(Kind.STARTED, self.clock(), software=f"tallystick {__version__}", size=size, root=root, vault="file")
         )
-        loop.add_reader(self._udp.fileno(), self._receive)
+        self.port = self._step.listen()
         self.spawn(self._tick())
 
     async def stop(self) -> None:
         """Take no more knocks, let what is under way end, record it."""
-        loop = asyncio.get_running_loop()
-        if self._udp is not None:
-            loop.remove_reader(self._udp.fileno())
-            self._udp.close()
-            self._udp = None
+        if self._doorstep is not None:
+            self._doorstep.close()
         open_sessions = [session for sessions in self._sessions.values() for session in sessions]
         for session in open_sessions:
             session.shutdown()
@@ -160,8 +139,13 @@ class House:
 
     def clock(self) -> int:
         """Pair time, UTC nanoseconds: never backwards (docs/spec/knock.md, section 4)."""
-        now_ns = time.time_ns()
-        return now_ns if self._keeper is None else max(now_ns, self._keeper.now_ns)
+        return time.time_ns() if self._doorstep is None else self._doorstep.now_ns
+
+    @property
+    def _step(self) -> Doorstep:
+        if self._doorstep is None:
+            raise AssertionError("the house is not started")
+        return self._doorstep
 
     def spawn(self, work: Coroutine[Any, Any, _T], on_error: Callable[[BaseException], None] | None = None) -> asyncio.Task[_T]:
         """Run something beside what is under way; its errors are logged and told to `on_error`."""
@@ -217,9 +201,8 @@ class House:
         """Once a second: tags ahead, what lapsed, what to remember; sooner while there are tags to compute."""
         beat = 0
         while True:
-            keeper = self._the_keeper()
-            before_ns = keeper.now_ns
-            more = keeper.tick(time.time_ns())
+            before_ns = self.clock()
+            more = self._step.tick()
             await asyncio.sleep(BUSY_TICK_S if more else TICK_S)
             if more:
                 continue
@@ -261,27 +244,12 @@ class House:
         """From now on this pair's knocks are heard."""
         row = self.machine.store.pair(pair)
         secret = await asyncio.to_thread(self.machine.vault.get_secret, secret_name(pair))
-        if row is None or not row.stands or row.role is not Role.HOUSE or secret is None or pair in self._numbers:
-            return
-        counter = self.machine.memory.get(f"counter/{pair.hex()}")
-        number = self._next_number
-        self._next_number += 1
-        self._the_keeper().add_pair(
-            number,
-            keys=derive_pair_keys(secret),
-            client_static=row.static_key,
-            pair_type=row.pair_type,
-            suite=row.suite,
-            next_counter=counter if isinstance(counter, int) else 0,
-        )
-        self._numbers[pair], self._pairs[number] = number, pair
+        if row is not None and row.stands and row.role is Role.HOUSE and secret is not None:
+            self._step.let_in(row, derive_pair_keys(secret))
 
     async def close_pair(self, pair: bytes, *, tell: bool) -> None:
         """From now on this pair meets silence."""
-        number = self._numbers.pop(pair, None)
-        if number is not None:
-            self._pairs.pop(number, None)
-            self._the_keeper().remove_pair(number)
+        self._step.shut_out(pair)
         for session in list(self._sessions.get(pair, ())):
             if tell:
                 session.tell_severed()
@@ -306,87 +274,26 @@ class House:
         row = self.machine.store.invite(invite)
         secret = await asyncio.to_thread(self.machine.vault.get_secret, invite_name(invite))
         if row is not None and row.state == "open" and secret is not None:
-            self._the_keeper().add_invite(invite, keys=invite_keys(secret), pair_type=row.pair_type, expires_ns=row.expires_ns)
+            self._step.expect(row, secret)
 
     async def close_invite(self, invite: bytes) -> None:
         """From now on this invite meets silence."""
-        self._the_keeper().remove_invite(invite)
+        self._step.expect_no_more(invite)
 
     async def invite_used(self, invite: bytes) -> None:
         """The ledger says that the invite is consumed: its secret goes."""
         await self.close_invite(invite)
         await asyncio.to_thread(self.machine.vault.delete_secret, invite_name(invite))
 
-    # --- Knocks ----------------------------------------------------------------------------------------------------------
+    # --- Arrivals (node/doorstep.py) -------------------------------------------------------------------------------------
 
-    def _the_keeper(self) -> Doorkeeper:
-        if self._keeper is None:
-            raise AssertionError("the house is not started")
-        return self._keeper
-
-    def _receive(self) -> None:
-        udp, keeper = self._udp, self._keeper
-        if udp is None or keeper is None:
-            return
-        now_ns = time.time_ns()
-        datagrams = udp.receive()
-        self._counts["datagrams"] += len(datagrams)
-        for index, datagram in enumerate(datagrams):
-            outcome = keeper.receive(datagram, ("", 0), now_ns)
-            if isinstance(outcome, Silence):
-                continue
-            if isinstance(outcome, Admit):
-                self._counts["knocks_admitted"] += 1
-                self.spawn(self._admit(outcome, datagram, udp.origin(index)))
-            elif isinstance(outcome, TimeAnswer):
-                self.spawn(self._tell_time(outcome, udp.origin(index)))
-
-    async def _tell_time(self, outcome: TimeAnswer, origin: Origin) -> None:
-        pair = self._pairs.get(outcome.pair)
-        if pair is None:
-            return
-
-        def store(_: object) -> tuple[int, None]:
-            return outcome.next_counter, None
-
-        await asyncio.to_thread(self.machine.memory.change, f"counter/{pair.hex()}", store, durable=True)
-        if self._udp is not None:
-            self._udp.send(outcome.answer, origin)
-
-    async def _admit(self, admit: Admit, datagram: bytes, origin: Origin) -> None:
-        """A knock held: connect towards it, answer, wait for the first frame."""
-        try:
-            pair, invite = self._who(admit)
-            mode, key = await self._choose(admit.mode, pair, invite, datagram)
-            # A client that asks for another mode than the first sits behind something that may rewrite its port.
-            remote = origin.remote.at(admit.client_port if mode in (Mode.OPEN, Mode.SIGNED) else 0)
-            handshakes: list[Handshake] = []
-
-            def answer(port: int) -> None:
-                reply, handshake = admit.answer(tcp_port=port, mode=mode, ephemeral=_ephemeral())
-                handshakes.append(handshake)
-                if self._udp is not None:
-                    self._udp.send(reply, origin)
-
-            opened = await house_open(mode, origin.local, remote, md5_key=key, on_ready=answer)
-        except Unavailable as error:
-            log.debug("a knock led to no connection", extra={"reason": error.message, "address": str(origin.remote)})
-            return
-        finally:
-            self._the_keeper().ended(admit.ticket)
-        handshake = handshakes[0]
-        knock = Knock(
-            session=handshake.handshake_hash,
-            knock=sha256(datagram),
-            address=sha256(b"tally address v1", secrets.token_bytes(32), str(opened.remote).encode()),
-            mode=opened.mode.value,
-            visibility=opened.mode.name.lower(),
-            role=Role.HOUSE,
-        )
-        if pair is not None:
-            # It may have been severed while the connection opened.
-            row = self.machine.store.pair(pair.pairing)
-            if row is None or not row.stands or pair.pairing not in self._numbers:
+    async def arrived(self, arrival: Arrival) -> None:
+        """A connection stands at the door: a session of a pair, or the ceremony of an invite."""
+        opened, handshake = arrival.opened, arrival.handshake
+        if arrival.pair is not None:
+            # The pair may have been severed while the connection opened.
+            row = self.machine.store.pair(arrival.pair)
+            if row is None or not row.stands or arrival.pair not in self._step:
                 opened.close()
                 return
             session = Session.of_pair(
@@ -394,56 +301,30 @@ class House:
                 handshake=handshake,
                 suite=row.suite,
                 static=self.machine.vault.machine.static,
-                ephemeral=_ephemeral,
+                ephemeral=ephemeral,
                 now_ns=self.clock(),
             )
             connection = Connection(session, opened, self.clock)
-            above: PairSession | InviteSession = PairSession(self, connection, row, knock)
             live = self._live.setdefault(row.pairing, self._recall(row.pairing))
             live.address, live.mode, live.visibility = opened.remote.host, opened.mode.value, VISIBLE[opened.mode]
-        elif invite is not None:
-            connection = Connection(Session.of_invite(role=Role.HOUSE, handshake=handshake, now_ns=self.clock()), opened, self.clock)
-            self._addresses[invite.invite] = opened.remote.host
-            ceremony = InviteSession(self, connection, invite, knock, handshake.chaining_key, admit.remote_static)
-            self._invite_sessions.add(ceremony)
-            above = ceremony
-        else:
+            await connection.start(PairSession(self, connection, row, arrival.knock))
+            return
+        invite = None if arrival.invite is None else self.machine.store.invite(arrival.invite)
+        if invite is None:
             opened.close()
             return
-        await connection.start(above)
-
-    def _who(self, admit: Admit) -> tuple[PairRow | None, InviteRow | None]:
-        if admit.pair is not None:
-            pairing_id = self._pairs.get(admit.pair)
-            return (None if pairing_id is None else self.machine.store.pair(pairing_id)), None
-        return None, None if admit.invite is None else self.machine.store.invite(admit.invite)
-
-    async def _choose(self, asked: Mode, pair: PairRow | None, invite: InviteRow | None, datagram: bytes) -> tuple[Mode, bytes | None]:
-        """The mode the house takes, and the TCP-MD5 key where the capability for a filter is missing."""
-        fixed = self.machine.settings.mode
-        mode = asked if fixed == "auto" else Mode(int(fixed))
-        if self._can_filter:
-            return mode, None
-        if mode is not Mode.OPEN:
-            # No program can be attached: a listener is then open for the moment, and says so.
-            return Mode.MOMENTARY, None
-        vault = self.machine.vault
-        if pair is not None:
-            secret = await asyncio.to_thread(vault.get_secret, secret_name(pair.pairing))
-            mac = None if secret is None else derive_pair_keys(secret).to_house.mac
-        else:
-            secret = None if invite is None else await asyncio.to_thread(vault.get_secret, invite_name(invite.invite))
-            mac = None if secret is None else invite_keys(secret).mac
-        if mac is None:
-            raise Unavailable("the secret of this knock is gone")
-        return Mode.SIGNED, md5_key(mac, datagram)
+        connection = Connection(Session.of_invite(role=Role.HOUSE, handshake=handshake, now_ns=self.clock()), opened, self.clock)
+        self._addresses[invite.invite] = opened.remote.host
+        ceremony = InviteSession(self, connection, invite, arrival.knock, handshake.chaining_key, arrival.remote_static)
+        self._invite_sessions.add(ceremony)
+        await connection.start(ceremony)
 
     # --- Sessions --------------------------------------------------------------------------------------------------------
 
     def session_confirmed(self, session: PairSession) -> bool:
         """A session's first frame verified. False: the pair was severed meanwhile."""
         pair = session.pair.pairing
-        if pair not in self._numbers:
+        if pair not in self._step:
             return False
         self._sessions.setdefault(pair, set()).add(session)
         self._counts["sessions_confirmed"] += 1
@@ -453,8 +334,9 @@ class House:
             session.narrow(row)
         return True
 
-    def session_lost(self, session: PairSession) -> None:
+    def session_lost(self, session: PairSession, reason: str) -> None:
         """A session is over."""
+        self._counts["sessions_cut"] += reason not in _ORDERLY
         pair = session.pair.pairing
         sessions = self._sessions.get(pair)
         if sessions is not None and session in sessions:
@@ -579,9 +461,11 @@ class House:
         """For the metrics port."""
         return {
             **self._counts,
+            "datagrams": self._step.datagrams,
+            "knocks_admitted": self._step.admitted,
             "signals_allowed": self._door.allowed,
             "signals_refused": self._door.refused,
-            "pairs_standing": len(self._numbers),
+            "pairs_standing": len(self._step),
             "sessions_open": sum(len(sessions) for sessions in self._sessions.values()),
             "proposals_open": len(self.machine.store.inbox()),
             "ledger_entries": self.machine.store.size(),
@@ -590,8 +474,4 @@ class House:
 
     def healthy(self) -> bool:
         """Whether commands are still recorded."""
-        return self.machine.store.failure is None and self._udp is not None
-
-
-def _ephemeral() -> X25519KeyPair:
-    return X25519KeyPair.from_private(secrets.token_bytes(32))
+        return self.machine.store.failure is None and self._doorstep is not None and self._doorstep.listening

@@ -14,17 +14,17 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from types import TracebackType
 from typing import Final, Self
 
-import h11
-
 from tallystick.canonical import decimal
 from tallystick.errors import Malformed, Misuse, TallyError, Unavailable
-from tallystick.node.httpframing import MAX_HEAD_BYTES, ResponseFraming, check_request
+from tallystick.node.httpanswer import AnswerReader
+from tallystick.node.httpframing import request_head
 from tallystick.node.httpwire import Wire
 
 HOST: Final = "house"  # there is one host at the other end; applications that care are told their own name
 PIECE_BYTES: Final = 65_536
 _HIGH_BYTES: Final = 262_144
 _LOW_BYTES: Final = 131_072
+_LAST_CHUNK: Final = b"0\r\n\r\n"
 _OURS: Final = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 
 Headers = Iterable[tuple[str, str]]
@@ -82,18 +82,15 @@ class HttpClient:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=2 * MAX_HEAD_BYTES)
-        self._framing = ResponseFraming()
+        self._answer = AnswerReader(self._body)
         self._pieces: deque[bytes] = deque()
         self._buffered = 0
         self._reading = True
         self._writable = asyncio.Event()
         self._writable.set()
         self._news = asyncio.Event()
-        self._head: h11.Response | None = None
         self._response: Response | None = None
         self._busy = False
-        self._complete = False
         self._sender: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
 
@@ -104,36 +101,17 @@ class HttpClient:
         if self._error is not None:
             return
         try:
-            while data:
-                piece = self._framing.accept(data)
-                data = piece.rest
-                if piece.passed:
-                    self._read(piece.passed)
-        except h11.RemoteProtocolError as error:
-            raise self._broken(Malformed("the answer is not HTTP/1.1")) from error
+            self._answer.feed(data)
         except Malformed as error:
-            raise self._broken(error) from None
+            raise self._broken(error) from error.__cause__
+        self._news.set()
         if self._buffered > _HIGH_BYTES and self._reading:
             self._reading = False
             self._wire.pause_reading()
 
-    def _read(self, data: bytes) -> None:
-        self._h11.receive_data(data)
-        while True:
-            event = self._h11.next_event()
-            if isinstance(event, h11.Data):
-                piece = bytes(event.data)
-                self._pieces.append(piece)
-                self._buffered += len(piece)
-            elif isinstance(event, h11.Response):
-                self._head = event
-            elif isinstance(event, h11.EndOfMessage):
-                self._complete = True
-            elif event is h11.NEED_DATA or event is h11.PAUSED:
-                break
-            else:
-                raise Malformed("the house sent something that is not an answer")
-        self._news.set()
+    def _body(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self._buffered += len(piece)
 
     def end_of_input(self) -> None:
         """The house's end frame came."""
@@ -183,30 +161,31 @@ class HttpClient:
         Raises: Misuse (an answer is still being read; headers, method or target that cannot be sent), Unavailable (the
         session ended), Malformed (the house broke the protocol). What the iterator raises ends the session and comes through.
         """
-        head = self._request_head(method, target, headers, body)
-        self._check_free()
-        self._start_cycle(method)
+        first = _request_head(method, target, headers, body)
+        self._begin(method)
         try:
-            self._send_first(head, body)
-            await self._until(lambda: self._head is not None)
+            self._send_first(first, body)
+            await self._until(lambda: self._answer.head is not None)
         except BaseException as error:
             self._void(error)
             raise
-        found = self._head
-        if found is None:
+        head = self._answer.head
+        if head is None:
             raise AssertionError("no head after all")
-        if found.status_code >= 400 and self._sender is not None and not isinstance(body, bytes):
+        if head.status >= 400 and self._sender is not None and not isinstance(body, bytes):
             self._sender.cancel()
-        self._response = Response(
-            self, found.status_code, tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in found.headers)
-        )
+        self._response = Response(self, head.status, head.headers)
         return self._response
 
-    def _check_free(self) -> None:
+    def _begin(self, method: str) -> None:
         if self._error is not None:
             raise self._told()
         if self._busy:
             raise Misuse("the answer before this request has not been read to its end", "read it, or use another session")
+        if self._answer.last:
+            raise self._broken(Unavailable("the house closed the session after its last answer", "connect again"))
+        self._answer.expect(method)
+        self._busy, self._response, self._sender = True, None, None
 
     def _told(self) -> BaseException:
         """The reason the session ended, as a fresh error: one exception object has one traceback."""
@@ -215,65 +194,45 @@ class HttpClient:
             return type(error)(error.message, error.hint)
         return Unavailable("the session ended", "connect again")
 
-    def _request_head(self, method: str, target: str, headers: Headers, body: Body) -> h11.Request:
-        try:
-            fields = [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in headers]
-            if any(name in _OURS for name, _ in fields):
-                raise Misuse(
-                    "what frames the body is said by the client itself", "leave content-length, transfer-encoding and connection out"
-                )
-            if not any(name == b"host" for name, _ in fields):
-                fields.append((b"host", HOST.encode()))
-            check_request(method.encode("ascii"), target.encode("ascii"), fields)
-            if isinstance(body, bytes):
-                fields.append((b"content-length", b"%d" % len(body)))
-            elif body is not None:
-                fields.append((b"transfer-encoding", b"chunked"))
-            if sum(len(name) + len(value) + 4 for name, value in fields) + len(method) + len(target) + 14 > MAX_HEAD_BYTES:
-                raise Misuse(f"the head of the request is longer than {MAX_HEAD_BYTES} bytes", "send less in headers")
-            return h11.Request(method=method, target=target, headers=fields)
-        except Malformed as error:
-            raise Misuse(error.message, error.hint) from error
-        except (h11.LocalProtocolError, UnicodeEncodeError) as error:
-            raise Misuse("the request cannot be sent", "method, target and headers are ASCII, headers NAME: VALUE") from error
-
-    def _start_cycle(self, method: str) -> None:
-        if self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE:
-            self._h11.start_next_cycle()
-        if self._h11.our_state is not h11.IDLE:
-            raise self._broken(Unavailable("the house closed the session after its last answer", "connect again"))
-        self._framing.expect(method)
-        self._busy, self._complete = True, False
-        self._head = self._response = self._sender = None
-
-    def _send_first(self, head: h11.Request, body: Body) -> None:
+    def _send_first(self, head: bytes, body: Body) -> None:
         """Head and, when it is short, body leave together: one frame. Longer bodies are sent by a task of their own."""
-        first = self._h11.send(head) or b""
-        if isinstance(body, bytes) and len(body) <= PIECE_BYTES:
-            first += self._h11.send(h11.Data(data=body)) or b""
-            body = None
         if body is None:
-            self._wire.send(first + (self._h11.send(h11.EndOfMessage()) or b""))
-            return
-        self._wire.send(first)
-        self._sender = asyncio.get_running_loop().create_task(self._send_body(_pieces_of(body) if isinstance(body, bytes) else body))
-        self._sender.add_done_callback(self._sent)
+            self._wire.send(head)
+        elif isinstance(body, bytes) and len(body) <= PIECE_BYTES:
+            self._wire.send(head + body)
+        else:
+            self._wire.send(head)
+            sending = self._send_length(body) if isinstance(body, bytes) else self._send_chunked(body)
+            self._sender = asyncio.get_running_loop().create_task(sending)
+            self._sender.add_done_callback(self._sent)
 
-    async def _send_body(self, body: AsyncIterator[bytes]) -> None:
-        async for piece in body:
-            for start in range(0, len(piece), PIECE_BYTES):
-                await self._writable.wait()
-                if self._error is not None:
-                    return
-                self._wire.send(self._h11.send(h11.Data(data=piece[start : start + PIECE_BYTES])) or b"")
+    async def _send(self, data: bytes) -> None:
+        await self._writable.wait()
+        if self._error is None:
+            self._wire.send(data)
+
+    async def _send_length(self, body: bytes) -> None:
+        for start in range(0, len(body), PIECE_BYTES):
+            await self._send(body[start : start + PIECE_BYTES])
+
+    async def _send_chunked(self, body: AsyncIterator[bytes]) -> None:
+        """Chunks, and the last one: when the answer has said no, that is what is left to send of the message."""
+        try:
+            async for piece in body:
+                for start in range(0, len(piece), PIECE_BYTES):
+                    chunk = piece[start : start + PIECE_BYTES]
+                    await self._send(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        except asyncio.CancelledError:
+            if self._error is None:
+                self._wire.send(_LAST_CHUNK)
+            raise
+        await self._send(_LAST_CHUNK)
 
     def _sent(self, sender: asyncio.Task[None]) -> None:
-        """The body is out, or was given up because the answer says no: either way the message ends in its one form."""
+        """The body is out, or given up, or its source has failed: then the message must not look whole."""
         error = None if sender.cancelled() else sender.exception()
         if error is not None:
             self._void(error)
-        elif self._error is None:
-            self._wire.send(self._h11.send(h11.EndOfMessage()) or b"")
         self._news.set()
 
     def _void(self, error: BaseException) -> None:
@@ -298,7 +257,7 @@ class HttpClient:
         if self._response is not response:
             return None
         try:
-            await self._until(lambda: bool(self._pieces) or (self._complete and (self._sender is None or self._sender.done())))
+            await self._until(lambda: bool(self._pieces) or (self._answer.complete and (self._sender is None or self._sender.done())))
         except BaseException as error:
             self._void(error)
             raise
@@ -320,7 +279,7 @@ class HttpClient:
         if self._response is not response:
             return
         self._response = None
-        if self._complete and (self._sender is None or self._sender.done()):
+        if self._answer.complete and (self._sender is None or self._sender.done()):
             self._busy = False
             self._pieces.clear()
             self._taken(self._buffered)
@@ -334,5 +293,21 @@ class HttpClient:
             self._wire.end(None)
 
 
-async def _pieces_of(body: bytes) -> AsyncIterator[bytes]:
-    yield body
+def _request_head(method: str, target: str, headers: Headers, body: Body) -> bytes:
+    """The head of a request, by the rules the house will hold it to. Raises: Misuse."""
+    try:
+        fields = [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in headers]
+        verb, path = method.encode("ascii"), target.encode("ascii")
+        if any(name in _OURS for name, _ in fields):
+            raise Misuse("what frames the body is said by the client itself", "leave content-length, transfer-encoding and connection out")
+        if not any(name == b"host" for name, _ in fields):
+            fields.insert(0, (b"host", HOST.encode()))
+        if isinstance(body, bytes):
+            fields.append((b"content-length", b"%d" % len(body)))
+        elif body is not None:
+            fields.append((b"transfer-encoding", b"chunked"))
+        return request_head(verb, path, fields)
+    except Malformed as error:
+        raise Misuse(error.message, error.hint) from error
+    except UnicodeEncodeError as error:
+        raise Misuse("the request cannot be sent", "method, target and headers are ASCII, headers NAME: VALUE") from error

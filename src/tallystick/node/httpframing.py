@@ -26,8 +26,8 @@ _LENGTH: Final = re.compile(rb"0|[1-9][0-9]{0,15}")
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.1 ([2-5][0-9]{2}) [\t\x20-\x7e\x80-\xff]*")
 _CHUNK: Final = re.compile(rb"0|[1-9A-Fa-f][0-9A-Fa-f]{0,7}")
 _MAX_CHUNK_LINE: Final = 10  # eight digits and CR LF
-_PRINTABLE: Final = bytes(range(0x20, 0x7F)) + b"\t\r\n"
-_OBS_TEXT: Final = bytes(range(0x80, 0x100))  # RFC 9110 5.5; in answers only: a commitment needs text with one reading
+# 0x80 and above is obs-text (RFC 9110 5.5): in answers only, for a commitment needs text with one reading.
+_PRINTABLE: Final = b"\t\r\n" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 # Between two ends of one sealed stream there is no hop to speak to; each of these changes how the message is read.
 _REFUSED: Final = frozenset({b"expect", b"upgrade", b"te", b"trailer", b"http2-settings", b"proxy-connection", b"keep-alive"})
 # Fields that are lists by definition and may be given in several lines; any other name stands at most once in a request.
@@ -156,11 +156,12 @@ class Framing(ABC):
 
 
 class RequestFraming(Framing):
-    """What a client may send."""
+    """What a client may send. `method`, `target` and `headers` are those of the last head."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.target = b""
+        self.method = self.target = b""
+        self.headers: list[tuple[bytes, bytes]] = []
 
     def _begin(self, first: bytes, fields: list[bytes]) -> int:
         method, _, rest = first.partition(b" ")
@@ -168,8 +169,8 @@ class RequestFraming(Framing):
         if version != b"HTTP/1.1":
             raise Malformed("the request line is not METHOD TARGET HTTP/1.1")
         headers = _fields(fields)
-        check_request(method, target, headers)
-        self.target = target
+        _check_request(method, target, headers)
+        self.method, self.target, self.headers = method, target, headers
         return _body_length(headers) or 0
 
 
@@ -210,7 +211,19 @@ class ResponseFraming(Framing):
         return length
 
 
-def check_request(method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
+def request_head(method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """Write a request head, names in lower case. Written, read again by the house's rules, compared: nothing can be slipped in.
+
+    Raises: Malformed for what the house would refuse or read differently.
+    """
+    head = b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, b"".join([b"%b: %b\r\n" % field for field in headers]))
+    reader = RequestFraming()
+    if not reader.accept(head).passed or (reader.method, reader.target, reader.headers) != (method, target, list(headers)):
+        raise Malformed("a header is not NAME: VALUE on one line", "no line breaks, no surrounding spaces, names are tokens")
+    return head
+
+
+def _check_request(method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
     """What makes a request one of this protocol, whoever writes it. Names are in lower case. Raises: Malformed."""
     if method not in METHODS:
         raise Malformed("the request method is not one of this protocol", "use GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS")
@@ -267,7 +280,7 @@ def _body_length(headers: list[tuple[bytes, bytes]]) -> int | None:
 
 def _complain(head: bytes) -> None:
     """Refuse early what can never become a head: control characters, bare CR or LF, an empty first line. Raises: Malformed."""
-    if head.translate(None, _PRINTABLE + _OBS_TEXT):
+    if head.translate(None, _PRINTABLE):
         raise Malformed("the head contains control characters")
     pairs = head.count(b"\r\n")
     if head.count(b"\n") != pairs or head.count(b"\r") != pairs or head.startswith(b"\r"):

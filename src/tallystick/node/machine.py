@@ -104,9 +104,7 @@ class Machine:
     def _of(cls, settings: Settings, home: Home, vault: FileVault, store: Store) -> Self:
         first = store.entry(0)
         if first is None:
-            raise Misuse(
-                f"the ledger in {home.path} has no origin", "its creation was cut short: run `tally init` again"
-            )
+            raise Misuse(f"the ledger in {home.path} has no origin", "its creation was cut short: run `tally init` again")
         origin = first.event
         return cls(
             settings=settings,

@@ -26,7 +26,6 @@ GAUGES: Final[Mapping[str, str]] = {
     "sessions_open": "Sealed sessions open now.",
     "proposals_open": "Pairings that wait for a human key.",
     "ledger_entries": "Entries in the ledger.",
-    "ledger_queue": "Events that wait for the writer.",
     "uptime_seconds": "Seconds since the house was started.",
 }
 COUNTERS: Final[Mapping[str, str]] = {

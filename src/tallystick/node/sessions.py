@@ -191,7 +191,7 @@ class PairSession:
         """The connection is over."""
         if self._stream is not None:
             self._stream.lost()
-        self._house.session_lost(self)
+        self._house.session_lost(self, reason)
         if self.confirmed:
             voided = None
             if reason != "end" and self.book.next_n:

@@ -12,6 +12,7 @@ from tallystick.storage.rows import EntryRow, KeyRow, PairRow
 KIND_WORDS: Mapping[Kind, str] = {kind: kind.name.lower().replace("_", "-") for kind in Kind}
 KINDS_BY_WORD: Mapping[str, Kind] = {word: kind for kind, word in KIND_WORDS.items()}
 _STATES: Mapping[str, str] = {"pending": "waiting"}
+_GONE = frozenset({"denied", "expired"})
 
 
 def kind_of(word: str) -> Kind:
@@ -59,6 +60,11 @@ def _field(event: Event, name: str) -> Any:
     except Malformed:
         return plain(event.fields[name])
     return {"verb": claims.verb, "action": claims.action, "class": claims.signal_class, "n": claims.n, "issued_at_ns": claims.issued_at_ns}
+
+
+def is_shown(row: PairRow) -> bool:
+    """Whether there is a pair to show: of a proposal that was denied or has lapsed only the ledger tells (docs/spec/pairing.md, 6)."""
+    return row.state not in _GONE
 
 
 def pair_json(row: PairRow, key_class: str, live: Mapping[str, Any]) -> dict[str, Any]:

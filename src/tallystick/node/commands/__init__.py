@@ -14,7 +14,7 @@ _MODULES: Final = {
     "keys": ("key_ls", "key_new", "key_replace_admins"),
     "pairs": ("approve", "deny", "downgrade", "inbox", "pair", "ping", "sever"),
     "quickstart": ("quickstart",),
-    "status": ("status", "whois"),
+    "state": ("status", "whois"),
 }
 _HOME: Final = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -1,0 +1,244 @@
+"""The doorstep of a house: the UDP port, the doorkeeper, and the connections that begin with a knock.
+
+What the doorkeeper admits is connected to and answered here; who stands at the other end, and what for, is the house's business
+(`Host`). Nothing here writes to the ledger: a knock alone is nothing (docs/spec/knock.md, section 5).
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from tallystick.channel.datagram import HOUSE_SHAPES, Mode, md5_key
+from tallystick.channel.filter import datagrams_of
+from tallystick.channel.handshake import Handshake
+from tallystick.channel.knock import Doorkeeper
+from tallystick.channel.outcome import Admit, TimeAnswer
+from tallystick.errors import Unavailable
+from tallystick.net import bpf
+from tallystick.net.stream import Opened
+from tallystick.net.tcp import house_open
+from tallystick.net.udp import Origin, UdpPort
+from tallystick.node.machine import Machine
+from tallystick.pair.invite import invite_keys
+from tallystick.pair.pairing import PairKeys, Role, derive_pair_keys
+from tallystick.passage.effect import invite_name, secret_name
+from tallystick.passage.knock import Connection as Knock
+from tallystick.primitives import X25519KeyPair, sha256
+from tallystick.storage.rows import InviteRow, PairRow
+
+_SALT_BYTES: Final = 32
+
+log = logging.getLogger("tallystick")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """A connection that a knock led to. Not confirmed: its first frame must verify. Exactly one of `pair` and `invite` is given."""
+
+    opened: Opened
+    handshake: Handshake
+    knock: Knock
+    remote_static: bytes = field(repr=False)
+    pair: bytes | None = None
+    invite: bytes | None = None
+
+
+class Host(Protocol):
+    """What the doorstep needs of its house."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> object:
+        """Run something beside what is under way."""
+
+    async def arrived(self, arrival: Arrival) -> None:
+        """A connection stands at the door."""
+
+
+def ephemeral() -> X25519KeyPair:
+    """A fresh ephemeral key pair."""
+    return X25519KeyPair.from_private(secrets.token_bytes(32))
+
+
+class Doorstep:
+    """Who may knock, and what happens when somebody does."""
+
+    def __init__(self, machine: Machine, host: Host, start_ns: int) -> None:
+        """`start_ns`: pair time at the start; knocks timed before it are refused."""
+        self._machine = machine
+        self._host = host
+        self._keeper = Doorkeeper(static=machine.vault.machine.static, now_ns=start_ns)
+        self._udp: UdpPort | None = None
+        self._numbers: dict[bytes, int] = {}
+        self._pairs: dict[int, bytes] = {}
+        self._next_number = 1
+        self._can_filter = bpf.can_filter_tcp()
+        self.datagrams = 0
+        self.admitted = 0
+
+    def listen(self) -> int:
+        """Open the UDP port; returns its number. Raises: Unavailable."""
+        settings = self._machine.settings
+        program = datagrams_of(HOUSE_SHAPES) if settings.prefilter else None
+        self._udp = UdpPort.open(None if settings.address == "::" else settings.address, settings.port, program=program)
+        asyncio.get_running_loop().add_reader(self._udp.fileno(), self._receive)
+        return self._udp.port
+
+    def close(self) -> None:
+        """Hear no more knocks."""
+        if self._udp is not None:
+            asyncio.get_running_loop().remove_reader(self._udp.fileno())
+            self._udp.close()
+            self._udp = None
+
+    @property
+    def listening(self) -> bool:
+        """Whether knocks are heard."""
+        return self._udp is not None
+
+    @property
+    def now_ns(self) -> int:
+        """Pair time, UTC nanoseconds: never backwards (docs/spec/knock.md, section 4)."""
+        return max(time.time_ns(), self._keeper.now_ns)
+
+    def tick(self) -> bool:
+        """Compute tags ahead; True when more is to be done soon."""
+        return self._keeper.tick(time.time_ns())
+
+    # --- Who may knock ---------------------------------------------------------------------------------------------------
+
+    def __contains__(self, pair: bytes) -> bool:
+        return pair in self._numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def let_in(self, row: PairRow, keys: PairKeys) -> None:
+        """From now on this pair's knocks are heard."""
+        if row.pairing in self._numbers:
+            return
+        counter = self._machine.memory.get(f"counter/{row.pairing.hex()}")
+        number = self._next_number
+        self._next_number += 1
+        self._keeper.add_pair(
+            number,
+            keys=keys,
+            client_static=row.static_key,
+            pair_type=row.pair_type,
+            suite=row.suite,
+            next_counter=counter if isinstance(counter, int) else 0,
+        )
+        self._numbers[row.pairing], self._pairs[number] = number, row.pairing
+
+    def shut_out(self, pair: bytes) -> None:
+        """From now on this pair meets silence."""
+        number = self._numbers.pop(pair, None)
+        if number is not None:
+            self._pairs.pop(number, None)
+            self._keeper.remove_pair(number)
+
+    def expect(self, row: InviteRow, secret: bytes) -> None:
+        """From now on knocks with this invite are heard."""
+        self._keeper.add_invite(row.invite, keys=invite_keys(secret), pair_type=row.pair_type, expires_ns=row.expires_ns)
+
+    def expect_no_more(self, invite: bytes) -> None:
+        """From now on this invite meets silence."""
+        self._keeper.remove_invite(invite)
+
+    # --- Knocks ----------------------------------------------------------------------------------------------------------
+
+    def _receive(self) -> None:
+        udp, keeper = self._udp, self._keeper
+        if udp is None:
+            return
+        now_ns = time.time_ns()
+        datagrams = udp.receive()
+        self.datagrams += len(datagrams)
+        for index, datagram in enumerate(datagrams):
+            outcome = keeper.receive(datagram, ("", 0), now_ns)
+            if isinstance(outcome, Admit):
+                self.admitted += 1
+                self._host.spawn(self._admit(outcome, datagram, udp.origin(index)))
+            elif isinstance(outcome, TimeAnswer):
+                self._host.spawn(self._tell_time(outcome, udp.origin(index)))
+
+    async def _tell_time(self, outcome: TimeAnswer, origin: Origin) -> None:
+        pair = self._pairs.get(outcome.pair)
+        if pair is None:
+            return
+
+        def store(_: object) -> tuple[int, None]:
+            return outcome.next_counter, None
+
+        await asyncio.to_thread(self._machine.memory.change, f"counter/{pair.hex()}", store, durable=True)
+        if self._udp is not None:
+            self._udp.send(outcome.answer, origin)
+
+    async def _admit(self, admit: Admit, datagram: bytes, origin: Origin) -> None:
+        """A knock held: connect towards it, answer, hand the connection on."""
+        pair = None if admit.pair is None else self._pairs.get(admit.pair)
+        handshakes: list[Handshake] = []
+        try:
+            if pair is None and admit.invite is None:
+                return  # severed between two turns of the loop
+            mode, key = await self._choose(admit.mode, pair, admit.invite, datagram)
+
+            def answer(port: int) -> None:
+                reply, handshake = admit.answer(tcp_port=port, mode=mode, ephemeral=ephemeral())
+                handshakes.append(handshake)
+                if self._udp is not None:
+                    self._udp.send(reply, origin)
+
+            remote = origin.remote.at(_port(admit, mode, origin))
+            opened = await house_open(mode, origin.local, remote, md5_key=key, on_ready=answer)
+        except Unavailable as error:
+            log.debug("a knock led to no connection", extra={"reason": error.message, "address": str(origin.remote)})
+            return
+        finally:
+            self._keeper.ended(admit.ticket)
+        knock = Knock(
+            session=handshakes[0].handshake_hash,
+            knock=sha256(datagram),
+            address=sha256(b"tally address v1", secrets.token_bytes(_SALT_BYTES), str(opened.remote).encode()),
+            mode=opened.mode.value,
+            visibility=opened.mode.name.lower(),
+            role=Role.HOUSE,
+        )
+        await self._host.arrived(
+            Arrival(
+                opened=opened,
+                handshake=handshakes[0],
+                knock=knock,
+                remote_static=admit.remote_static,
+                pair=pair,
+                invite=None if pair is not None else admit.invite,
+            )
+        )
+
+    async def _choose(self, asked: Mode, pair: bytes | None, invite: bytes | None, datagram: bytes) -> tuple[Mode, bytes | None]:
+        """The mode the house takes, and the TCP-MD5 key where the capability for a filter is missing."""
+        fixed = self._machine.settings.mode
+        mode = asked if fixed == "auto" else Mode(int(fixed))
+        if self._can_filter:
+            return mode, None
+        if mode is not Mode.OPEN:
+            # No program can be attached: a listener is then open for the moment, and says so.
+            return Mode.MOMENTARY, None
+        vault = self._machine.vault
+        name = secret_name(pair) if pair is not None else invite_name(invite or b"")
+        secret = await asyncio.to_thread(vault.get_secret, name)
+        if secret is None:
+            raise Unavailable("the secret of this knock is gone")
+        mac = derive_pair_keys(secret).to_house.mac if pair is not None else invite_keys(secret).mac
+        return Mode.SIGNED, md5_key(mac, datagram)
+
+
+def _port(admit: Admit, mode: Mode, origin: Origin) -> int:
+    """The TCP port to expect the client from; 0 in modes 2 and 3 where it may be rewritten on the way.
+
+    A client binds its TCP port to the number of its UDP port where that is free: equal numbers say that ports hold on this path.
+    """
+    holds = mode in (Mode.OPEN, Mode.SIGNED) or admit.client_port == origin.remote.port
+    return admit.client_port if holds else 0
