@@ -61,8 +61,13 @@ docs: $(READY)
 	$(BIN)/python docs/reference.py
 	$(BIN)/python -m pytest -q tests/docs tests/test_project.py
 
+# What a target prints is shown only when it finds something; the input lies in crash-* then.
 fuzz: $(READY)
-	@for target in fuzz/fuzz_*.py; do echo "$$target"; $(BIN)/python $$target -runs=$(FUZZ_RUNS) -max_total_time=60 -verbosity=0 || exit 1; done
+	@for target in fuzz/fuzz_*.py; do \
+		printf '%s ' "$$target"; \
+		PYTHONPATH=src:. $(BIN)/python $$target -runs=$(FUZZ_RUNS) -max_total_time=60 -artifact_prefix=$(VENV)/ >$(VENV)/fuzz.log 2>&1 || { cat $(VENV)/fuzz.log; exit 1; }; \
+		tail -n 1 $(VENV)/fuzz.log | cut -c1-80; \
+	done
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate
 lock: $(READY)
