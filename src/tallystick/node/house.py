@@ -280,11 +280,6 @@ class House:
         """From now on this invite meets silence."""
         self._step.expect_no_more(invite)
 
-    async def invite_used(self, invite: bytes) -> None:
-        """The ledger says that the invite is consumed: its secret goes."""
-        await self.close_invite(invite)
-        await asyncio.to_thread(self.machine.vault.delete_secret, invite_name(invite))
-
     # --- Arrivals (node/doorstep.py) -------------------------------------------------------------------------------------
 
     async def arrived(self, arrival: Arrival) -> None:

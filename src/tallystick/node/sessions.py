@@ -271,7 +271,6 @@ class InviteSession:
         house = self._house
         session = self._connection.session
         await house.effects.run(knocks.redeemed(self._knock, invite=self._invite.invite, now_ns=house.clock()))
-        await house.invite_used(self._invite.invite)
         self._ceremony = HouseCeremony.begin(
             handshake_hash=session.handshake_hash,
             chaining_key=self._chaining_key,

@@ -64,7 +64,10 @@ class Forget:
 
 @dataclass(frozen=True, slots=True)
 class Perform:
-    """Do what was asked. Comes back as whatever the shell's handler returned, or its TallyError."""
+    """Do what was asked. Comes back as what became of it, failures included.
+
+    An error thrown instead means that nobody knows: `begun` stays open, and becomes `unknown` at the next start.
+    """
 
     verb: str
     receipt: Receipt

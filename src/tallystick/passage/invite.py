@@ -13,7 +13,7 @@ def created(terms: InviteTerms, secret: bytes, *, expires_ns: int, signed: Signe
     """An invite exists: heard only after its entry; the ledger gets a hash of its secret."""
     identity = invite_id(secret)
     name = invite_name(identity)
-    yield Keep(name, secret)
+    # The event first: one that the table does not allow must leave no secret behind.
     event = Event.of(
         Kind.INVITE_CREATED,
         now_ns,
@@ -23,9 +23,10 @@ def created(terms: InviteTerms, secret: bytes, *, expires_ns: int, signed: Signe
         expires=expires_ns,
         label=terms.label,
         preapproved=terms.yes or None,
-        for_key=terms.for_key,
+        for_key=None if terms.for_key is None else bytes(terms.for_key),
         **({} if signed is None else signed.fields()),
     )
+    yield Keep(name, secret)
     try:
         (receipt,) = yield Record((event,))
     except TallyError:
@@ -58,6 +59,7 @@ def _gone(event: Event, identity: bytes) -> Passage[Receipt]:
 def admins_replaced(admins: tuple[PublicKey, ...], *, signed: Signed, now_ns: int) -> Passage[Receipt]:
     """The recovery key's one statement: these human keys have admin, and no others."""
     keys = tuple(key.cose_key() for key in admins)
-    (receipt,) = yield Record((Event.of(Kind.ADMINS_REPLACED, now_ns, actor_of(signed), admin_keys=keys, **signed.fields()),))
+    actor = "local" if signed.pairing is None else "pair"
+    (receipt,) = yield Record((Event.of(Kind.ADMINS_REPLACED, now_ns, actor, admin_keys=keys, **signed.fields()),))
     replacement: Receipt = receipt
     return replacement

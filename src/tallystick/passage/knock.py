@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Receipt
 from tallystick.pair.pairing import Role
-from tallystick.passage.effect import Passage, Record
+from tallystick.passage.effect import Destroy, Passage, Record, Unlisten, invite_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,10 @@ def confirmed(connection: Connection, *, pair: bytes, pair_type: str, suite: str
 
 
 def redeemed(connection: Connection, *, invite: bytes, now_ns: int) -> Passage[Receipt]:
-    """An invite's first frame verified: it is consumed, whatever follows. One of many redeemers gets a receipt, the others Refused."""
+    """An invite's first frame verified: it is consumed, whatever follows, and its secret goes.
+
+    One of many redeemers gets a receipt, the others Refused.
+    """
     common = {"session": connection.session, "invite": invite, "address": connection.address}
     receipts = yield Record(
         (
@@ -62,6 +65,8 @@ def redeemed(connection: Connection, *, invite: bytes, now_ns: int) -> Passage[R
         )
     )
     receipt: Receipt = receipts[0]
+    yield Unlisten(invite, receipt)
+    yield Destroy(invite_name(invite), receipt)
     return receipt
 
 

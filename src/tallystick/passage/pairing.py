@@ -77,7 +77,7 @@ def proposed(
     house = half.role is Role.HOUSE
     name = secret_name(half.pairing_id)
     other = half.hello if house else half.welcome
-    yield Keep(name, half.pair_secret)
+    # The event first: one that the table does not allow must leave no secret behind.
     event = Event.of(
         Kind.PAIRING_PROPOSED,
         now_ns,
@@ -102,6 +102,7 @@ def proposed(
         ext=dict(shown) or None,
         **(extra or {}),
     )
+    yield Keep(name, half.pair_secret)
     try:
         (receipt,) = yield Record((event,))
     except TallyError:
