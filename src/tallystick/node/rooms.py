@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tallystick.node.door import Answer, Call, Route, json_answer, route
 from tallystick.node.records import page_of, whole_number
-from tallystick.node.view import pair_json, proposal_json
+from tallystick.node.view import is_shown, pair_json, proposal_json
 from tallystick.pair.pairing import PairType, Role
 from tallystick.storage.rows import PairRow
 
@@ -38,7 +38,7 @@ def key_class_of(house: "House", pair: PairRow) -> str:
 
 def pairs_view(house: "House") -> list[dict[str, Any]]:
     """Every pair of this machine, as `tally status` shows it."""
-    return [pair_json(row, key_class_of(house, row), house.live(row.pairing)) for row in house.machine.store.pairs()]
+    return [pair_json(row, key_class_of(house, row), house.live(row.pairing)) for row in house.machine.store.pairs() if is_shown(row)]
 
 
 def inbox_view(house: "House") -> list[dict[str, Any]]:

@@ -370,7 +370,11 @@ class InviteSession:
         )
         await self._step(after)
         if self._invite.preapproved and (row := house.machine.store.pair(half.pairing_id)) is not None:
-            await house.statements.stand_preapproved(row, house.clock())
+            try:
+                await house.statements.stand_preapproved(row, house.clock())
+            except Refused as error:
+                # An older pair of this machine stands: it waits in the inbox until a human has ended that one.
+                log.warning("a pairing approved beforehand waits", extra={"pair": row.label, "reason": error.message})
 
     async def try_genesis(self) -> None:
         """The first ADMIN: the owner's own key signed, and it was named beforehand or its words were compared here."""

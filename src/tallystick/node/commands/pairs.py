@@ -146,12 +146,12 @@ def _wait_until_stands(settings: Settings, proposal: str, wait_s: float = 300.0)
     """The words were confirmed before the owner signed on the other machine: wait for that signature."""
     deadline = time.monotonic() + wait_s
     while time.monotonic() < deadline:
-        for row in ask_house(settings, "status")["pairs"]:
-            if row["pairing"].startswith(proposal) and row["state"] != "waiting":
-                if row["state"] != "standing":
-                    raise Refused(f"the pairing is {row['state']}", "make a new invite")
-                entries = ask_house(settings, "log", kind="pairing-approved", pair=row["name"], limit=1)["entries"]
-                return {"entry": entries[-1]["index"] if entries else 0}
+        row = next((each for each in ask_house(settings, "status")["pairs"] if each["pairing"].startswith(proposal)), None)
+        if row is None or row["state"] not in ("waiting", "standing"):
+            raise Refused(f"the pairing is {'over' if row is None else row['state']}", "make a new invite")
+        if row["state"] == "standing":
+            entries = ask_house(settings, "log", kind="pairing-approved", pair=row["name"], limit=1)["entries"]
+            return {"entry": entries[-1]["index"] if entries else 0}
         time.sleep(0.2)
     raise Unavailable("the owner has not signed on the other machine yet", "finish `tally pair` there; this confirmation stays good")
 

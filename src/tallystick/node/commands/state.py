@@ -9,7 +9,7 @@ from tallystick.node.commands.here import ask_house, is_running
 from tallystick.node.home import holder_of
 from tallystick.node.machine import Machine
 from tallystick.node.settings import Settings
-from tallystick.node.view import pair_json
+from tallystick.node.view import is_shown, pair_json
 from tallystick.pair.pairing import Role
 
 
@@ -25,7 +25,9 @@ def status(settings: Settings) -> dict[str, Any]:
             except Unavailable:
                 running = {}
         pairs = running.get("pairs") or [
-            pair_json(row, _class_of(machine, row.created), _remembered(machine, row.pairing)) for row in machine.store.pairs()
+            pair_json(row, _class_of(machine, row.created), _remembered(machine, row.pairing))
+            for row in machine.store.pairs()
+            if is_shown(row)
         ]
         return {
             "name": settings.name,
