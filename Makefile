@@ -9,7 +9,7 @@ AREA ?=
 WORKERS ?= 2
 FUZZ_RUNS ?= 20000
 
-.PHONY: help setup run test bench lint format types docs fuzz lock build clean
+.PHONY: help setup run test bench lint style types format docs fuzz lock build clean
 
 help:
 	@echo "make setup              a virtual environment from the hashed locks"
@@ -45,10 +45,11 @@ test: $(READY)
 bench: $(READY)
 	$(BIN)/python bench/run.py $(AREA) $(ARGS)
 
-lint: $(READY)
+lint: style types
+
+style: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 
 types: $(READY)
 	$(BIN)/mypy
