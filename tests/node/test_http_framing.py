@@ -1,14 +1,17 @@
 """The strict form of HTTP/1.1: what passes, what is refused, and that llhttp can only agree."""
 
+import contextlib
 from dataclasses import dataclass, field
 
+import h11
 import httptools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.errors import Malformed
-from tallystick.node.httpframing import MAX_HEAD_BYTES, Framing, RequestFraming, ResponseFraming
+from tallystick.node.httpanswer import AnswerReader
+from tallystick.node.httpframing import MAX_HEAD_BYTES, Framing, RequestFraming, ResponseFraming, request_head
 
 HEAD = b"GET /v1/files/a HTTP/1.1\r\nhost: house\r\n"
 
@@ -315,3 +318,53 @@ def test_what_passes_llhttp_reads_the_same_way(message: bytes, data: st.DataObje
     seen = Seen().parse(passed)
     assert seen.complete == ended
     assert all(version == "1.1" for version in seen.versions)
+
+
+def test_h11_reads_our_requests_and_we_read_its_answers() -> None:
+    """The foreign peer: heads we write mean the same to h11, and what h11 writes as a server passes."""
+    headers = [(b"host", b"house"), (b"tally-signal", b"a" * 700), (b"x", b"1, 2"), (b"transfer-encoding", b"chunked")]
+    peer = h11.Connection(h11.SERVER)
+    peer.receive_data(request_head(b"POST", b"/v1/commit?a=%20", headers))
+    event = peer.next_event()
+    assert isinstance(event, h11.Request)
+    assert (event.method, event.target, list(event.headers)) == (b"POST", b"/v1/commit?a=%20", headers)
+    peer.receive_data(b"5\r\nhello\r\n0\r\n\r\n")
+    assert isinstance(peer.next_event(), h11.Data)
+    assert isinstance(peer.next_event(), h11.EndOfMessage)
+    said = peer.send(h11.Response(status_code=200, headers=[("transfer-encoding", "chunked")])) or b""
+    said += (peer.send(h11.Data(data=b"hello")) or b"") + (peer.send(h11.EndOfMessage()) or b"")
+    pieces: list[bytes] = []
+    reader = AnswerReader(pieces.append)
+    reader.expect("POST")
+    reader.feed(said)
+    assert reader.head is not None
+    assert (reader.head.status, b"".join(pieces), reader.complete) == (200, b"hello", True)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(b"x", b"a\r\ny: b")],
+        [(b"x: y", b"a")],
+        [(b"x", b" a")],
+        [(b"x", b"a ")],
+        [(b"X", b"a")],
+        [(b"", b"a")],
+        [(b"x", b"a\r\n\r\nGET / HTTP/1.1")],
+        [(b"x\r\ny", b"a")],
+    ],
+)
+def test_a_head_that_would_be_read_differently_is_not_written(headers: list[tuple[bytes, bytes]]) -> None:
+    """Written, read, compared: no header can smuggle another one or a second request."""
+    with pytest.raises(Malformed):
+        request_head(b"GET", b"/", [(b"host", b"house"), *headers])
+
+
+@given(st.binary(max_size=300), st.sampled_from(["GET", "HEAD"]))
+def test_an_answer_reader_raises_malformed_and_nothing_else(data: bytes, method: str) -> None:
+    """Whatever a house sends: an answer, a part of one, or Malformed."""
+    for prefix in (b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"):
+        reader = AnswerReader(lambda piece: None)
+        reader.expect(method)
+        with contextlib.suppress(Malformed):
+            reader.feed(prefix + data)

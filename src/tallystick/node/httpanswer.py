@@ -1,6 +1,6 @@
 """Reading one answer after the other: the strict framing in front, llhttp behind it, as on the house's side.
 
-Why not h11 (docs/adr/0008): it reads by rules of its own that the framing would have to repeat, and costs more than all the
+Why not h11 (docs/adr/0011): it reads by rules of its own that the framing would have to repeat, and costs more than all the
 rest of a small exchange. In the tests it is the foreign peer that must agree.
 """
 

@@ -10,8 +10,7 @@ Pure: bytes in, bytes out. Raises only Malformed.
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from tallystick.errors import Malformed
 
@@ -19,9 +18,11 @@ MAX_HEAD_BYTES: Final = 16_384  # DESIGN section 6
 MAX_HEADERS: Final = 128  # docs/spec/signal.md, section 2
 METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 
-# RFC 3986 3.3 and 3.4: origin-form only (RFC 9112 3.2.1); "//" would read as an authority elsewhere.
-_TARGET: Final = re.compile(rb"/(?!/)(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?]|%[0-9A-Fa-f]{2})*")
-_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 5.6.2, token
+# RFC 9112 3, origin-form only (3.2.1), in the characters of RFC 3986; "//" would read as an authority elsewhere.
+_REQUEST_LINE: Final = re.compile(rb"([A-Z]+) (/(?!/)[A-Za-z0-9\-._~!$&'()*+,;=:@/?%]*) HTTP/1\.1")
+_BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+# RFC 9112 5 without folding. The value is judged elsewhere: a dot is three times as fast as a set.
+_FIELD: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):(.*)\r\n")
 _LENGTH: Final = re.compile(rb"0|[1-9][0-9]{0,15}")
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.1 ([2-5][0-9]{2}) [\t\x20-\x7e\x80-\xff]*")
 _CHUNK: Final = re.compile(rb"0|[1-9A-Fa-f][0-9A-Fa-f]{0,7}")
@@ -56,8 +57,7 @@ _CHUNKED: Final = -1
 _State = Literal["head", "length", "chunk", "chunk-data", "chunk-end", "last", "closed"]
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """Bytes that may go on, bytes that belong to the next message, and whether this message has ended."""
 
     passed: bytes
@@ -119,12 +119,10 @@ class Framing(ABC):
         if end < 0:
             if len(data) >= MAX_HEAD_BYTES:
                 raise Malformed(f"the head is longer than {MAX_HEAD_BYTES} bytes")
-            _complain(data.removesuffix(b"\r"))
+            _complain(data)
             return 0
-        head = data[:end]
-        _complain(head)
-        first, *fields = head.split(b"\r\n")
-        length = self._begin(first, fields)
+        first, _, block = data[: end + 2].partition(b"\r\n")
+        length = self._begin(first, block)
         if length == _CHUNKED:
             self._state = "chunk"
         elif length:
@@ -132,8 +130,8 @@ class Framing(ABC):
         return end + 4
 
     @abstractmethod
-    def _begin(self, first: bytes, fields: list[bytes]) -> int:
-        """Check a head, line by line; returns the length of the body, or _CHUNKED."""
+    def _begin(self, first: bytes, block: bytes) -> int:
+        """Check a head: its first line and its block of header lines. Returns the length of the body, or _CHUNKED."""
 
     def _line(self, data: bytes, start: int) -> int:
         """A line of the chunked coding: a size, the end of a chunk, the end of the body. Returns where it ends, -1 for more."""
@@ -163,15 +161,29 @@ class RequestFraming(Framing):
         self.method = self.target = b""
         self.headers: list[tuple[bytes, bytes]] = []
 
-    def _begin(self, first: bytes, fields: list[bytes]) -> int:
-        method, _, rest = first.partition(b" ")
-        target, _, version = rest.partition(b" ")
-        if version != b"HTTP/1.1":
-            raise Malformed("the request line is not METHOD TARGET HTTP/1.1")
-        headers = _fields(fields)
-        _check_request(method, target, headers)
-        self.method, self.target, self.headers = method, target, headers
-        return _body_length(headers) or 0
+    def _begin(self, first: bytes, block: bytes) -> int:
+        line = _REQUEST_LINE.fullmatch(first)
+        if line is None or _BAD_ESCAPE.search(line[2]):
+            raise Malformed("the request line is not METHOD /PATH HTTP/1.1", "paths are percent-encoded (RFC 3986)")
+        if line[1] not in METHODS:
+            raise Malformed("the request method is not one of this protocol", "use GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS")
+        headers = _fields(block)
+        names = dict(headers)
+        if len(names) != len(headers):
+            _only_lists_twice(headers)
+        if not block.isascii():
+            raise Malformed("a header value is not ASCII", "encode it (RFC 8187)")
+        if not _REFUSED.isdisjoint(names):
+            raise Malformed("the request has a header that is for one hop only", "leave expect, upgrade, te, trailer and their like out")
+        if names.get(b"connection", b"close") not in (b"close", b"keep-alive"):
+            raise Malformed("the Connection header says more than close or keep-alive")
+        if not names.get(b"host"):
+            raise Malformed("the request does not name its host in one Host header")
+        if any(name.startswith((b"tally_", b"tally-")) and b"_" in name for name in names):
+            raise Malformed("a header looks like a Tally- header", "write it with hyphens")
+        length = _body_length(headers)
+        self.method, self.target, self.headers = line[1], line[2], headers
+        return length or 0
 
 
 class ResponseFraming(Framing):
@@ -195,14 +207,14 @@ class ResponseFraming(Framing):
             self._method = ""
         return piece
 
-    def _begin(self, first: bytes, fields: list[bytes]) -> int:
+    def _begin(self, first: bytes, block: bytes) -> int:
         match = _STATUS_LINE.fullmatch(first)
         if match is None:
             raise Malformed("the answer does not begin with a final HTTP/1.1 status line")
-        headers = _fields(fields)
-        for name, _ in headers:
-            if name in (b"upgrade", b"trailer") or (name.startswith(b"tally-") and sum(name == other for other, _ in headers) > 1):
-                raise Malformed("the answer has a header this protocol does not know")
+        headers = _fields(block)
+        names = [name for name, _ in headers]
+        if b"upgrade" in names or b"trailer" in names or any(names.count(name) > 1 for name in names if name.startswith(b"tally-")):
+            raise Malformed("the answer has a header this protocol does not know, or one of ours twice")
         length = _body_length(headers)
         if self._method == "HEAD" or match[1] in (b"204", b"304"):
             return 0
@@ -223,42 +235,24 @@ def request_head(method: bytes, target: bytes, headers: Sequence[tuple[bytes, by
     return head
 
 
-def _check_request(method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
-    """What makes a request one of this protocol, whoever writes it. Names are in lower case. Raises: Malformed."""
-    if method not in METHODS:
-        raise Malformed("the request method is not one of this protocol", "use GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS")
-    if not _TARGET.fullmatch(target):
-        raise Malformed("the request target is not an absolute path in RFC 3986 characters", "percent-encode everything else")
+def _fields(block: bytes) -> list[tuple[bytes, bytes]]:
+    """Names in lower case and values without surrounding space. A folded line has no name, so it is refused with the rest."""
+    raw: list[tuple[bytes, bytes]] = _FIELD.findall(block)
+    # findall skips what does not match: only when the pieces add up to the whole was every byte part of a header line.
+    whole = sum([len(name) + len(value) for name, value in raw]) + 3 * len(raw) == len(block)
+    if not whole or block.count(b"\r") != len(raw) or block.translate(None, _PRINTABLE):
+        raise Malformed("a header line is not NAME: VALUE", "no folded lines, no space before the colon, CR LF at the end")
+    if len(raw) > MAX_HEADERS:
+        raise Malformed(f"there are more than {MAX_HEADERS} headers")
+    return [(name.lower(), value.strip(b" \t")) for name, value in raw]
+
+
+def _only_lists_twice(headers: list[tuple[bytes, bytes]]) -> None:
     seen: set[bytes] = set()
-    for name, value in headers:
+    for name, _ in headers:
         if name in seen and name not in _LISTS:
             raise Malformed("a header stands twice that may stand once", "join list values with commas")
         seen.add(name)
-        if not value.isascii():
-            raise Malformed("a header value is not ASCII", "encode it (RFC 8187)")
-        if name in _REFUSED:
-            raise Malformed("the request has a header that is for one hop only", f"leave {name.decode()} out")
-        if name == b"connection" and value not in (b"close", b"keep-alive"):
-            raise Malformed("the Connection header says more than close or keep-alive")
-        if name == b"host" and not value:
-            raise Malformed("the Host header is empty")
-        if b"_" in name and name.replace(b"_", b"-").startswith(b"tally-"):
-            raise Malformed("a header looks like a Tally- header", "write it with hyphens")
-    if b"host" not in seen:
-        raise Malformed("the request has no Host header")
-
-
-def _fields(lines: list[bytes]) -> list[tuple[bytes, bytes]]:
-    """Names in lower case and values without surrounding space. A folded line has no name, so it is refused with the rest."""
-    if len(lines) > MAX_HEADERS:
-        raise Malformed(f"there are more than {MAX_HEADERS} headers")
-    found = []
-    for line in lines:
-        name, colon, value = line.partition(b":")
-        if not colon or not _NAME.fullmatch(name):
-            raise Malformed("a header line is not NAME: VALUE", "no folded lines, no space before the colon")
-        found.append((name.lower(), value.strip(b" \t")))
-    return found
 
 
 def _body_length(headers: list[tuple[bytes, bytes]]) -> int | None:
@@ -278,10 +272,11 @@ def _body_length(headers: list[tuple[bytes, bytes]]) -> int | None:
     return None
 
 
-def _complain(head: bytes) -> None:
+def _complain(begun: bytes) -> None:
     """Refuse early what can never become a head: control characters, bare CR or LF, an empty first line. Raises: Malformed."""
-    if head.translate(None, _PRINTABLE):
+    if begun.translate(None, _PRINTABLE):
         raise Malformed("the head contains control characters")
-    pairs = head.count(b"\r\n")
-    if head.count(b"\n") != pairs or head.count(b"\r") != pairs or head.startswith(b"\r"):
+    whole = begun.removesuffix(b"\r")
+    pairs = whole.count(b"\r\n")
+    if whole.count(b"\n") != pairs or whole.count(b"\r") != pairs or begun.startswith(b"\r"):
         raise Malformed("the head contains a bare CR or LF, or an empty line")
