@@ -54,7 +54,7 @@ class Side:
 
     def seal(self, kind: FrameType, body: bytes) -> None:
         """A frame that a real session would not write."""
-        self.connection.write(self.session._sealer.seal(kind, body))
+        self.connection.write(self.session.outgoing() + self.session._sealer.seal(kind, body))
 
     def on_event(self, event: Event) -> None:
         self.events.append(event)

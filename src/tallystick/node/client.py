@@ -117,11 +117,11 @@ class HouseSession:
             await self._confirmed
             if self._standing is not None:
                 await asyncio.shield(self._standing)
+            self._check()
         except BaseException:
             self._connection.abort()
             await self._settle()
             raise
-        self._check()
 
     # --- Asking ----------------------------------------------------------------------------------------------------------
 
