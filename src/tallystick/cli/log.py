@@ -10,13 +10,17 @@ import click
 from tallystick.cli.command import Call, command
 from tallystick.cli.output import Out
 from tallystick.cli.shapes import SHAPES, Result, check
-from tallystick.cli.text import NS, when
+from tallystick.cli.text import NS, printable, when
 from tallystick.errors import Misuse
 
 _AGO: Final = re.compile(r"([1-9][0-9]{0,8})(s|m|h|d)")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _HEX: Final = re.compile(r"[0-9a-f]{32,}")
 SHORT_HEX: Final = 12
+# Hashes, keys and signatures that a person cannot use at a glance.
+_IN_JSON_ONLY: Final = frozenset(
+    ["pair", "session", "address", "knock", "stream", "digest", "signal_hash", "origin_hash", "root", "checkpoint", "cosigner", "statement", "statement_salt", "ext", "transcript", "cose_key", "static_key", "witness_key", "log_keys", "recovery_key", "house", "subject", "log_name", "actor"]
+)
 _MOMENT: Final = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S")
 
 
@@ -67,10 +71,13 @@ def log(
 
 
 def entry_line(entry: Result) -> str:
-    """`    12  2026-11-22 07:08:09  severed             cec8d341ab12  reason=lost`"""
-    who = entry["pair"] or entry["key"]
-    fields = "  ".join(f"{name}={_brief(value)}" for name, value in entry["fields"].items() if value != who)
-    return f"{entry['index']:>6}  {when(entry['time_ns'])}  {entry['kind']:<20}  {_brief(who or '-'):<{SHORT_HEX}}  {fields}".rstrip()
+    """`    12  2026-11-22 07:08:09  severed             laptop        reason=lost`"""
+    fields = dict(entry["fields"])
+    signal = fields.pop("signal", None)
+    words = [str(signal["verb"])] if isinstance(signal, dict) and "verb" in signal else []
+    words += [f"{name}={_brief(value)}" for name, value in fields.items() if name not in _IN_JSON_ONLY]
+    who = printable(entry["name"] or _brief(entry["pair"] or entry["key"] or "-"))
+    return f"{entry['index']:>6}  {when(entry['time_ns'])}  {entry['kind']:<20}  {who:<{SHORT_HEX}}  {'  '.join(words)}".rstrip()
 
 
 def _brief(value: object) -> str:

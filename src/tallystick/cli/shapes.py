@@ -58,7 +58,15 @@ PROPOSAL: Final[Shape] = {
 
 FILE: Final[Shape] = {"name": TEXT, "kind": TEXT, "bytes": MAYBE_NUMBER, "modified_ns": MAYBE_NUMBER, "sha256": MAYBE_TEXT}
 
-ENTRY: Final[Shape] = {"index": NUMBER, "time_ns": NUMBER, "kind": TEXT, "pair": MAYBE_TEXT, "key": MAYBE_TEXT, "fields": OBJECT}
+ENTRY: Final[Shape] = {
+    "index": NUMBER,
+    "time_ns": NUMBER,
+    "kind": TEXT,
+    "name": MAYBE_TEXT,  # what this machine calls the pair
+    "pair": MAYBE_TEXT,
+    "key": MAYBE_TEXT,
+    "fields": OBJECT,
+}
 
 KEY: Final[Shape] = {
     "number": MAYBE_NUMBER,

@@ -41,10 +41,17 @@ def page_of(store: Store, query: Mapping[str, Any], *, pair: bytes | None = None
         rows = store.entries(whole_number(query["after"]), limit=limit, **filters)
     else:
         rows = tuple(reversed(store.entries(limit=limit, newest_first=True, **filters)))
-    return [entry_json(row) for row in rows]
+    names = names_of(store)
+    return [entry_json(row, names) for row in rows]
+
+
+def names_of(store: Store) -> dict[bytes, str]:
+    """What this machine calls its pairs, by pairing id."""
+    return {row.pairing: row.label for row in store.pairs()}
 
 
 def whole_number(value: object) -> int:
+    """A number of a query. Raises: Misuse."""
     text = str(value)
     if not text.isascii() or not text.isdigit() or len(text) > 19 or int(text) > _MAX_TIME:
         raise Misuse(f"{text[:40]!r} is not a whole number")

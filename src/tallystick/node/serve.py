@@ -15,7 +15,7 @@ from tallystick.node.inviting import invite_at_house
 from tallystick.node.local import LocalServer
 from tallystick.node.machine import Machine
 from tallystick.node.metrics import MetricsServer
-from tallystick.node.records import filters_of, page_of
+from tallystick.node.records import filters_of, names_of, page_of
 from tallystick.node.rooms import inbox_view, pairs_view
 from tallystick.node.settings import Settings
 from tallystick.node.view import entry_json
@@ -171,6 +171,6 @@ async def _follow(house: House, args: Mapping[str, Any]) -> AsyncIterator[Any]:
         while after < size:
             rows = store.entries(after, size, limit=200, **filters)
             for row in rows:
-                yield entry_json(row)
+                yield entry_json(row, names_of(store))
             after = rows[-1].index + 1 if len(rows) == 200 else size
         await asyncio.sleep(FOLLOW_S)

@@ -36,8 +36,11 @@ def plain(value: object) -> Any:
             return value
 
 
-def entry_json(row: EntryRow) -> dict[str, Any]:
-    """An entry: index, time, kind, who, and its fields. Of a signal: what it asks, not its bytes."""
+def entry_json(row: EntryRow, names: Mapping[bytes, str]) -> dict[str, Any]:
+    """An entry: index, time, kind, who, and its fields. Of a signal: what it asks, not its bytes.
+
+    Args: names: what this machine calls its pairs, by pairing id.
+    """
     event = row.event
     fields = {name: _field(event, name) for name in event.fields if name not in ("pairing", "key")}
     pair = event.blob("pairing") or event.blob("pair")
@@ -46,6 +49,7 @@ def entry_json(row: EntryRow) -> dict[str, Any]:
         "index": row.index,
         "time_ns": event.time_ns,
         "kind": KIND_WORDS[event.kind],
+        "name": names.get(pair) or None,
         "pair": pair.hex() or None,
         "key": key.hex() or None,
         "fields": {"actor": event.actor, **fields},

@@ -16,7 +16,7 @@ from tallystick.node.commands.where import Passphrase, open_human, submit, the_h
 from tallystick.node.host import own_address
 from tallystick.node.inviting import invite_offline, invite_view
 from tallystick.node.machine import Machine
-from tallystick.node.records import filters_of, page_of
+from tallystick.node.records import filters_of, names_of, page_of
 from tallystick.node.settings import DEFAULT_PORT, Settings, Source
 from tallystick.node.view import entry_json
 from tallystick.pair.invite import Invite, invite_id, invite_terms
@@ -135,7 +135,7 @@ def log(
             time.sleep(FOLLOW_S)
             size = machine.store.size()
             for row in machine.store.entries(after, size, limit=1000, **filters) if size > after else ():
-                yield entry_json(row)
+                yield entry_json(row, names_of(machine.store))
             after = size
 
 
