@@ -1,0 +1,215 @@
+"""What a paired machine feels: a connection, a small read, a severance, each beside its peer on the same machine in the same run.
+
+Wall clock, client and server in processes of their own on loopback, rounds interleaved, medians. The house is a real `tally serve`
+with its ledger on a real disk; nothing of it is left out.
+
+- `pair.connect`: from nothing to a connection on which both sides have proven themselves and a few bytes went both ways. Ours: knock,
+  answer, TCP connection, sealed ping and pong (`HouseSession.open`, a client process that is warm). mTLS: connect, handshake, a few
+  bytes (bench/peers/mtls.py, warm too). OpenSSH: `ssh HOST true`, which is how it is used; `ratio_ssh_cold` compares `tally ping`, a
+  fresh process as well, which also makes a request with its entries. `request` is our connection with a whole signed command.
+- `pair.http`: a file of 1 KiB over an open session, its signal and its entry durable before the first byte, beside uvicorn on plain
+  TCP with one fdatasync for each request (bench/peers/plain_http.py). The HTTP client is the same.
+- `pair.sever`: from the order on the house's own socket until the client's session is cut and the house says that it is recorded and
+  its secret destroyed.
+"""
+
+import asyncio
+import ssl
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import uvloop
+
+from bench.counts import count
+from bench.peers import mtls, openssh
+from bench.peers.plain_http import PlainWire
+from bench.peers.process import Running, python
+from bench.scene import Member, Scene, running
+from tallystick.node.client import HouseSession
+from tallystick.node.local import call
+from tallystick.node.remote import HouseClient
+
+MACHINES: Final = count(16, 2)  # a pair may knock 20 times a second
+CONNECTS: Final = count(400, 4)
+LOGINS: Final = count(20, 1)
+READS: Final = count(1500, 4)
+PAUSE_S: Final = 0.003  # so that what either server does after a connection is not charged to the next one
+FILE: Final = "bench/small.bin"
+FILE_BYTES: Final = 1024
+
+
+class Record(Protocol):
+    def __call__(self, key: str, value: float) -> None: ...
+    def missing(self, peer: str, reason: str) -> None: ...
+
+
+def _ms(seconds: Sequence[float]) -> float:
+    return statistics.median(seconds) * 1000
+
+
+async def _ours(member: Member, *, request: bool) -> float:
+    """Seconds until both sides are confirmed, or until a signed command is answered."""
+    begin = time.perf_counter()
+    session = await HouseSession.open(member.machine, member.pair)
+    if request:
+        await session.get_json("/v1/ping", verb="pair.ping")
+    seconds = time.perf_counter() - begin
+    await session.close()
+    return seconds
+
+
+def _mtls(port: int, made: ssl.SSLContext) -> float:
+    begin = time.perf_counter()
+    sealed = mtls.connect(port, made)
+    seconds = time.perf_counter() - begin
+    sealed.close()
+    return seconds
+
+
+async def _connect(record: Record, scene: Scene, folder: Path) -> None:
+    mtls.make_certificates(folder)
+    made = mtls.context(folder, "client")
+    ours: list[float] = []
+    whole: list[float] = []
+    theirs: list[float] = []
+    with python(["-m", "bench.peers.mtls", folder], folder / "mtls.log") as server:
+        port = int(server.first_line)
+        cpu = {"ours": 0.0, "mtls": server.cpu_s}
+        for turn in range(CONNECTS):
+            member = scene.members[turn % len(scene.members)]
+            await asyncio.sleep(PAUSE_S)
+            ours.append(await _ours(member, request=False))
+            await asyncio.sleep(PAUSE_S)
+            theirs.append(_mtls(port, made))
+        cpu["mtls"] = server.cpu_s - cpu["mtls"]
+    begun = scene.house.cpu_s
+    for turn in range(CONNECTS // 4):
+        await asyncio.sleep(PAUSE_S)
+        whole.append(await _ours(scene.members[turn % len(scene.members)], request=True))
+    record("pair.connect.ratio_mtls", statistics.median(theirs) / statistics.median(ours))
+    record("pair.connect.ours_p50_ms", _ms(ours))
+    record("pair.connect.mtls_p50_ms", _ms(theirs))
+    record("pair.connect.request_p50_ms", _ms(whole))
+    record("pair.connect.mtls_server_cpu_ms", 1000 * cpu["mtls"] / CONNECTS)
+    record("pair.connect.request_house_cpu_ms", 1000 * (scene.house.cpu_s - begun) / len(whole))
+    await _against_ssh(record, scene, folder)
+
+
+def _run(command: Sequence[str | Path], env: dict[str, str] | None = None) -> float:
+    begin = time.perf_counter()
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=env)
+    return time.perf_counter() - begin
+
+
+async def _against_ssh(record: Record, scene: Scene, folder: Path) -> None:
+    ours: list[float] = []
+    cold: list[float] = []
+    logins: list[float] = []
+    try:
+        with openssh.running(folder / "ssh") as login:
+            for turn in range(LOGINS):
+                logins.append(_run(login))
+                for again in range(8):
+                    await asyncio.sleep(PAUSE_S)
+                    ours.append(await _ours(scene.members[(8 * turn + again) % len(scene.members)], request=False))
+                cold.append(_run([sys.executable, "-m", "tallystick", "ping"], scene.env))
+    except openssh.CannotRunError as error:
+        record.missing("OpenSSH", str(error))
+        return
+    record("pair.connect.ratio_ssh", statistics.median(logins) / statistics.median(ours))
+    record("pair.connect.ratio_ssh_cold", statistics.median(logins) / statistics.median(cold))
+    record("pair.connect.ssh_p50_ms", _ms(logins))
+    record("pair.connect.cold_ping_p50_ms", _ms(cold))
+
+
+async def _http(record: Record, scene: Scene, folder: Path) -> None:
+    member, content = scene.members[0], bytes(range(256)) * (FILE_BYTES // 256)
+    async with await HouseClient.open(member.machine, member.pair) as client:
+        await client.put(FILE, content)
+    small = folder / "small.bin"
+    small.write_bytes(content)
+    ours: list[float] = []
+    plain: list[float] = []
+
+    async def timed(read: Callable[[], Any], into: list[float]) -> None:
+        begin = time.perf_counter()
+        if await read() != content:
+            raise AssertionError("another file came back")
+        into.append(time.perf_counter() - begin)
+
+    with python(["-m", "bench.peers.plain_http", small, folder / "journal"], folder / "plain.log") as server:
+        wire = await PlainWire.connect(int(server.first_line))
+        session = await HouseSession.open(member.machine, member.pair)
+
+        async def through_the_door() -> bytes:
+            return await (await session.request("GET", f"/v1/files/{FILE}", verb="archive.get")).read(65_536)
+
+        before = _cpu(scene.house, server)
+        for _ in range(READS):
+            await timed(through_the_door, ours)
+            await timed(lambda: wire.get("/small"), plain)
+        after = _cpu(scene.house, server)
+        await session.close()
+        wire.http.close()
+    record("pair.http.ratio_plain_p50", statistics.median(ours) / statistics.median(plain))
+    record("pair.http.ours_p50_ms", _ms(ours))
+    record("pair.http.plain_p50_ms", _ms(plain))
+    record("pair.http.house_cpu_ms", 1000 * (after[0] - before[0]) / READS)
+    record("pair.http.plain_cpu_ms", 1000 * (after[1] - before[1]) / READS)
+
+
+def _cpu(*processes: Running) -> tuple[float, ...]:
+    return tuple(process.cpu_s for process in processes)
+
+
+async def _sever(record: Record, scene: Scene) -> None:
+    """Last, for it uses the pairs up."""
+    times: list[float] = []
+    for member in scene.members:
+        session = await HouseSession.open(member.machine, member.pair)
+        await session.get_json("/v1/ping", verb="pair.ping")
+        await asyncio.sleep(0.05)
+        begin = time.perf_counter()
+        answer = asyncio.create_task(call(scene.home / "house.sock", "sever", {"name": member.name}))
+        while not session.over:
+            await asyncio.sleep(0)
+        told = await answer
+        times.append(time.perf_counter() - begin)
+        if told["sessions_cut"] != 1:
+            raise AssertionError(f"a severance cut {told['sessions_cut']} sessions")
+        await session.close()
+    record("pair.sever.ms", _ms(times))
+
+
+async def _measure(record: Record, scene: Scene, folder: Path) -> None:
+    await _http(record, scene, folder)
+    await _connect(record, scene, folder)
+    await _sever(record, scene)
+
+
+def run(record: Record) -> None:
+    """Measure and record."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        names = [f"machine{number}" for number in range(MACHINES)]
+        scene = stack.enter_context(running(folder, names))
+        uvloop.run(_measure(record, scene, folder))
+
+
+if __name__ == "__main__":
+
+    class _Print:
+        def __call__(self, key: str, value: float) -> None:
+            print(f"{key} {value:.3f}")
+
+        def missing(self, peer: str, reason: str) -> None:
+            print(f"without {peer}: {reason}", file=sys.stderr)
+
+    run(_Print())
