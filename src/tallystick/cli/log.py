@@ -19,7 +19,32 @@ _HEX: Final = re.compile(r"[0-9a-f]{32,}")
 SHORT_HEX: Final = 12
 # Hashes, keys and signatures that a person cannot use at a glance.
 _IN_JSON_ONLY: Final = frozenset(
-    ["pair", "session", "address", "knock", "stream", "digest", "signal_hash", "origin_hash", "root", "checkpoint", "cosigner", "statement", "statement_salt", "ext", "transcript", "cose_key", "static_key", "witness_key", "log_keys", "recovery_key", "house", "subject", "log_name", "actor"]
+    [
+        "pair",
+        "session",
+        "address",
+        "knock",
+        "stream",
+        "digest",
+        "signal_hash",
+        "origin_hash",
+        "root",
+        "checkpoint",
+        "cosigner",
+        "statement",
+        "statement_salt",
+        "ext",
+        "transcript",
+        "cose_key",
+        "static_key",
+        "witness_key",
+        "log_keys",
+        "recovery_key",
+        "house",
+        "subject",
+        "log_name",
+        "actor",
+    ]
 )
 _MOMENT: Final = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S")
 
