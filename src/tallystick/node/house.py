@@ -386,7 +386,7 @@ class House:
         if ceremony is None:
             raise Misuse("the machine is not there any more", "make a new invite and pair again")
         ceremony.owner_confirmed = True
-        await ceremony.try_genesis()
+        await ceremony.try_own_key()
         row = self.machine.store.pair(pair)
         return row is not None and row.stands
 

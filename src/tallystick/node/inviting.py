@@ -45,8 +45,12 @@ def invite_view(invite: Invite, label: str, approved: bool) -> dict[str, Any]:
 async def invite_at_house(
     machine: Machine, effects: Effects, addresses: tuple[tuple[str, int], ...], args: Mapping[str, Any], now_ns: int
 ) -> dict[str, Any]:
-    """The invite for the first ADMIN, given at the house itself. Raises: Misuse: the house has its owner already."""
-    if machine.store.has_human():
+    """An invite for an ADMIN, given at the house itself while no ADMIN pair stands: before genesis, or when all were lost.
+
+    It opens nothing by itself: the pairing stands only by a human key with admin, and at genesis by the owner's.
+    Raises: Misuse: an ADMIN pair stands.
+    """
+    if machine.store.has_admin_pair():
         raise Misuse("this house has its owner already", "make invites on a machine with an ADMIN pair: `tally invite`")
     pair_type = PairType(str(args.get("type") or "ADMIN"))
     _local_only(pair_type)
@@ -65,4 +69,6 @@ async def invite_offline(machine: Machine, addresses: tuple[tuple[str, int], ...
 def _local_only(pair_type: PairType) -> None:
     """The rule for invites given at the house itself: before genesis, for the first ADMIN. Raises: Misuse."""
     if pair_type is not PairType.ADMIN:
-        raise Misuse("the first pairing of a house is ADMIN", "Use `tally invite --type ADMIN`; later invites come from an ADMIN machine.")
+        raise Misuse(
+            "at the house itself only an ADMIN is invited", "Use `tally invite --type ADMIN`; other invites come from an ADMIN machine."
+        )

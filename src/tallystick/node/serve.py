@@ -105,7 +105,7 @@ def _handlers(house: House) -> Mapping[str, Any]:
 
     async def deny(args: Mapping[str, Any]) -> Any:
         pair = proposal(args)
-        if not house.before_genesis:
+        if store.has_admin_pair():
             raise Misuse("this house has its owner already", "deny on a machine with an ADMIN pair: `tally deny ID`")
         receipt = await house.effects.run(
             pairing.denied(pair=pair, signed=None, reason=str(args.get("reason") or "denied"), now_ns=house.clock())

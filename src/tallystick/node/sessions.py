@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from tallystick.channel.event import Checkpoint, Confirmed, Data, End, Event, Pairing, Telemetry
 from tallystick.diode.telemetry import Severed, encode_telemetry, parse_telemetry
 from tallystick.errors import Refused, TallyError, Unproven
-from tallystick.gate.signal import check_audience
+from tallystick.gate.signal import check_age, check_audience
 from tallystick.gate.statement import parse_bundle
 from tallystick.gate.stream import StreamBook
 from tallystick.keys import KeyId
@@ -316,7 +316,7 @@ class InviteSession:
                 return
             case Submitted(bundle=bundle, statement=statement):
                 self._submitted = (statement, bundle)
-                await self.try_genesis()
+                await self.try_own_key()
                 return
             case Ended(forget=forget):
                 if forget is not None:
@@ -376,24 +376,31 @@ class InviteSession:
                 # An older pair of this machine stands: it waits in the inbox until a human has ended that one.
                 log.warning("a pairing approved beforehand waits", extra={"pair": row.label, "reason": error.message})
 
-    async def try_genesis(self) -> None:
-        """The first ADMIN: the owner's own key signed, and it was named beforehand or its words were compared here."""
+    async def try_own_key(self) -> None:
+        """An ADMIN pairing that its own human key signed. It stands by that when the key is an admin's of this house already; or as
+        genesis, when the key was named beforehand or its words were compared here. Otherwise it waits for an admin."""
         house = self._house
-        if self._submitted is None or self.pairing is None or not house.before_genesis:
+        if self._submitted is None or self.pairing is None:
             return
         statement, bundle = self._submitted
         if statement.human is None:
             raise AssertionError("an ADMIN pairing names its human key")
-        if house.machine.owner is None and not self.owner_confirmed:
+        genesis = house.before_genesis
+        if genesis:
+            if house.machine.owner is None and not self.owner_confirmed:
+                return
+        elif not house.statements.is_admin(statement.human):
             return
         try:
             proven = parse_bundle(bundle).prove(statement.human)
-            owner = None if house.machine.owner is None else KeyId(house.machine.owner)
-            check_genesis(statement, signer=proven.signal.kid, owner=owner, words_confirmed=self.owner_confirmed)
+            if genesis:
+                owner = None if house.machine.owner is None else KeyId(house.machine.owner)
+                check_genesis(statement, signer=proven.signal.kid, owner=owner, words_confirmed=self.owner_confirmed)
             check_audience(proven.signal, house.machine.house_id)
-            await house.statements.approve(statement, signed_of(proven, None), now_ns=house.clock(), genesis=True)
+            check_age(proven.signal, house.clock())
+            await house.statements.approve(statement, signed_of(proven, None), now_ns=house.clock(), genesis=genesis)
         except TallyError as error:
-            log.warning("the first pairing was refused", extra={"reason": error.message})
+            log.warning("an ADMIN pairing was refused", extra={"reason": error.message})
             await self.refuse(Reason.BAD_STATEMENT)
 
     async def stood(self, receipt: Receipt) -> None:

@@ -176,7 +176,7 @@ class Statements:
         ):
             raise Unproven("the statement names another pairing than the one that was proposed", "Look at `tally inbox` again.")
         keys: tuple[Event, ...] = ()
-        if statement.human is not None:
+        if statement.human is not None and not self.is_admin(statement.human):
             keys = (self._admin_key(statement.human, statement.label, signed, now_ns, genesis=genesis),)
         receipt = await self._effects.run(
             pairing.approved(
@@ -209,6 +209,11 @@ class Statements:
         )
         await self._stood(pair.pairing, receipt)
         return receipt
+
+    def is_admin(self, human: PublicKey) -> bool:
+        """Whether this human key has admin here already: an owner who pairs another machine, or pairs anew."""
+        row = self._machine.store.key(human.key_id)
+        return row is not None and row.kind == "human" and row.stands and "admin" in row.actions
 
     @property
     def origin_hash(self) -> bytes:

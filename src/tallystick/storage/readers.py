@@ -79,7 +79,8 @@ class Readers:
         if not found and 8 <= len(digits) <= 64 and not set(digits) - set("0123456789abcdef"):
             like = self._all("SELECT * FROM pairs WHERE hex(pairing) LIKE ? ORDER BY created LIMIT 3", (digits + "%",))
             found = [_pair(row) for row in like]
-        alive = [pair for pair in found if pair.state in ("standing", "pending", "restored")] or found[-1:]
+        standing = [pair for pair in found if pair.state in ("standing", "restored")]
+        alive = standing or [pair for pair in found if pair.state == "pending"] or found[-1:]
         if not alive:
             raise Refused(f"there is no pair called {name}", "See `tally status`.")
         if len(alive) > 1:
@@ -99,6 +100,10 @@ class Readers:
     def has_human(self) -> bool:
         """Whether a human key was ever introduced: genesis is over then."""
         return self._one("SELECT 1 FROM keys WHERE kind = 'human'") is not None
+
+    def has_admin_pair(self) -> bool:
+        """Whether a machine stands that may carry a human key's statements to this house."""
+        return self._one("SELECT 1 FROM pairs WHERE state = 'standing' AND role = 'house' AND effective = 'ADMIN'") is not None
 
     def invites(self) -> tuple[InviteRow, ...]:
         """Every invite there ever was, oldest first."""
