@@ -83,20 +83,20 @@ class _Files:
     async def put(self, call: Call) -> Answer:
         """Begin an upload: its bytes are staged, nothing is visible."""
         path = SafePath.from_quoted(call.rest)
+        chunks = _unsigned(call)
         writer = await in_thread(self._archive.begin, path, call.session.asker.pair)
-        return await self._take(call, writer)
+        return await self._take(chunks, writer)
 
     async def resume(self, call: Call) -> Answer:
         """Go on with an upload where it stands."""
         offset = _number(call.query.get("offset", ""), "offset")
+        chunks = _unsigned(call)
         writer = await in_thread(self._archive.resume, call.rest, call.session.asker.pair, offset)
-        return await self._take(call, writer)
+        return await self._take(chunks, writer)
 
-    async def _take(self, call: Call, writer: Any) -> Answer:
+    async def _take(self, chunks: AsyncIterator[bytes], writer: Any) -> Answer:
         try:
-            if call.chunks is None:
-                raise Malformed("an upload's opening signal says nothing about a body")
-            async for chunk in call.chunks:
+            async for chunk in chunks:
                 for at in range(0, len(chunk), CHUNK_BYTES):
                     await in_thread(writer.write, chunk[at : at + CHUNK_BYTES])
         finally:
@@ -142,7 +142,7 @@ class _Files:
             headers.append(("content-sha256", file.stat.sha256.hex()))
         return Answer(
             status=206 if wanted else 200,
-            body=_chunks(file, span.start, span.stop),
+            body=_Span(file, span.start, span.stop),
             length=span.length,
             kind="application/octet-stream",
             headers=tuple(headers),
@@ -200,14 +200,34 @@ class _Files:
         return json_answer({"files": found.files, "bytes": found.bytes, "versions": found.versions, "version_bytes": found.version_bytes})
 
 
-async def _chunks(file: OpenFile, start: int, stop: int) -> AsyncIterator[bytes]:
-    try:
-        while start < stop:
-            chunk: bytes = await asyncio.to_thread(file.read, start, min(CHUNK_BYTES, stop - start))
-            start += len(chunk)
-            yield chunk
-    finally:
-        await asyncio.to_thread(file.close)
+class _Span:
+    """A part of an open file, read beside the event loop. A generator would keep the file open when nobody begins to read it."""
+
+    def __init__(self, file: OpenFile, start: int, stop: int) -> None:
+        self._file = file
+        self._at = start
+        self._stop = stop
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._at >= self._stop:
+            raise StopAsyncIteration
+        chunk: bytes = await asyncio.to_thread(self._file.read, self._at, min(CHUNK_BYTES, self._stop - self._at))
+        self._at += len(chunk)
+        return chunk
+
+    async def aclose(self) -> None:
+        """Close the file."""
+        await asyncio.to_thread(self._file.close)
+
+
+def _unsigned(call: Call) -> AsyncIterator[bytes]:
+    """The bytes of an upload. Raises: Malformed: its opening signal commits to a body already."""
+    if call.chunks is None:
+        raise Malformed("an upload's opening signal says that there is no body", "The closing signal, POST /v1/commit, names the content.")
+    return call.chunks
 
 
 def _number(text: str, name: str) -> int:

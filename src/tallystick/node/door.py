@@ -5,8 +5,10 @@ A handler gets the command as it was signed and returns an answer; it never sees
 """
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
@@ -22,9 +24,23 @@ from tallystick.passage import signal as passage
 from tallystick.passage.effect import Perform
 from tallystick.passage.signal import Asker, Command, Done, RefusedCommand
 from tallystick.primitives import sha256
+from tallystick.service.disk import NO_SUCH_FILE
 
+MAX_QUERY_FIELDS: Final = 32
 MAX_BODY_BYTES: Final = 65_536  # of a request that is not an upload
 _STATUS: Final[dict[type[TallyError], int]] = {Malformed: 400, Unproven: 401, Refused: 403, Misuse: 409, Unavailable: 503}
+
+log = logging.getLogger("tallystick")
+
+
+class Chunks(Protocol):
+    """A body in pieces. Whoever takes it over calls `aclose`, whether it was read or not."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """The pieces, once."""
+
+    async def aclose(self) -> None:
+        """Give back what it holds. Any number of times."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,7 +48,7 @@ class Answer:
     """What a handler has to say. `body`: bytes, or chunks of which `length` is the sum. `digest`: SHA-256, for the ledger."""
 
     status: int = 200
-    body: bytes | AsyncIterator[bytes] = b""
+    body: bytes | Chunks = b""
     length: int | None = None
     digest: bytes | None = None
     kind: str = "application/json"
@@ -48,10 +64,16 @@ class Session(Protocol):
     """What the door needs of a confirmed session of a pair."""
 
     book: StreamBook
+    under_way: bytes | None
+    """The reference of the signal that has not been answered yet; when the session is lost now, it is void."""
 
     @property
     def asker(self) -> Asker:
         """Whose session it is, with the pair's type as it is now."""
+
+    @property
+    def over(self) -> bool:
+        """Whether the session was cut or has ended."""
 
     def cut(self, reason: str) -> None:
         """End it: the other side broke the protocol."""
@@ -112,10 +134,9 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request of one session."""
         session: Session = scope["tally"]
-        asker = session.asker
         try:
             command, session.book = passage.read_command(
-                asker,
+                session.asker,
                 session.book,
                 method=scope["method"].encode("latin-1"),
                 target=scope["tally.target"].encode("latin-1"),
@@ -123,32 +144,36 @@ class Door:
                 now_ns=self._clock(),
             )
         except TallyError as error:
-            await self._cut(session, asker, error, send)
+            await self._cut(session, error, send)
             return
-        found = self._find(command)
+        session.under_way = command.signal.reference
+        found = None
         try:
+            found = self._find(command)
             body, chunks = await _body(command, found[0] if found else None, receive)
-            await self._pass(session, asker, command, found, body, chunks, send)
+            await self._pass(session, command, found, body, chunks, send)
         except RefusedCommand as error:
             self.refused += 1
             status = 404 if found is None else 403
             await _say(send, _error_answer(Refused("not allowed", error.hint), status), error.receipt.index)
         except Malformed as error:
-            await self._cut(session, asker, error, send)
+            await self._cut(session, error, send)
         except TallyError as error:
             await _say(send, _error_answer(error), None)
+        finally:
+            session.under_way = None
 
     def _find(self, command: Command) -> tuple[Route, str, dict[str, str]] | None:
+        """The row of a target, what stands where its path is open, and the query. Raises: Malformed: a query with two meanings."""
         path, _, query = command.target.path.partition("?")
         for row in self.routes:
             if row.method == command.target.method and (match := row.path.fullmatch(path)) is not None:
-                return row, match[1], dict(parse_qsl(query, keep_blank_values=True, max_num_fields=32))
+                return row, match[1], _query(query)
         return None
 
     async def _pass(
         self,
         session: Session,
-        asker: Asker,
         command: Command,
         found: tuple[Route, str, dict[str, str]] | None,
         body: bytes,
@@ -156,6 +181,7 @@ class Door:
         send: Send,
     ) -> None:
         row, rest, query = found if found is not None else (None, "", {})
+        asker = session.asker  # as it is now: the body may have taken its time
         answer: Answer | None = None
 
         async def perform(effect: Perform) -> Done:
@@ -166,13 +192,23 @@ class Door:
             call = Call(session=session, command=command, query=query, rest=rest, entry=entry, body=body, chunks=chunks)
             failure: TallyError | None = None
             try:
+                if session.over or session.asker.cap is not asker.cap:
+                    raise Refused("the pair was severed or narrowed meanwhile", "`tally status` shows what it may do now.")
                 answer = await row.handler(call)
             except TallyError as error:
                 failure, answer = error, _error_answer(error)
             if row.effect is not None:
                 # The answer waits until what happened is recorded.
                 return Done(now_ns=self._clock(), status=answer.status, length=answer.length, digest=answer.digest, error=failure)
-            sent = await _say(send, answer, effect.receipt.index)
+            try:
+                sent = await _say(send, answer, effect.receipt.index)
+            except ConnectionResetError:
+                gone = Unavailable("the other side left in the middle of the answer")
+                return Done(now_ns=self._clock(), status=answer.status, error=gone)
+            except TallyError as error:
+                # Half an answer cannot be taken back: without its end it is void, and the other side sees that.
+                session.cut("unfinished")
+                return Done(now_ns=self._clock(), status=answer.status, error=error)
             return Done(now_ns=self._clock(), status=answer.status, length=sent, digest=answer.digest, error=failure)
 
         walk = passage.command(
@@ -183,13 +219,17 @@ class Door:
         if row is not None and row.effect is not None and answer is not None:
             await _say(send, answer, passed.receipt.index)
 
-    async def _cut(self, session: Session, asker: Asker, error: TallyError, send: Send) -> None:
+    async def _cut(self, session: Session, error: TallyError, send: Send) -> None:
         """The request carries no command of this pair: recorded, told once, and the session is over."""
         self.refused += 1
+        session.under_way = None
         try:
-            await self._effects.run(passage.unreadable(asker, error, now_ns=self._clock()))
+            await self._effects.run(passage.unreadable(session.asker, error, now_ns=self._clock()))
+        except TallyError as failure:
+            log.warning("a refusal could not be recorded", extra={"reason": failure.message})
         finally:
-            await _say(send, _error_answer(error), None, close=True)
+            with suppress(ConnectionResetError):
+                await _say(send, _error_answer(error), None, close=True)
             session.cut(passage.word_of(error))
 
 
@@ -226,7 +266,21 @@ async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
             return
 
 
+def _query(text: str) -> dict[str, str]:
+    if not text:
+        return {}
+    try:
+        fields = parse_qsl(text, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=MAX_QUERY_FIELDS)
+    except ValueError:
+        raise Malformed("the query is not of the form name=value&name=value") from None
+    if len(dict(fields)) != len(fields):
+        raise Malformed("a name stands twice in the query")
+    return dict(fields)
+
+
 def _error_answer(error: TallyError, status: int | None = None) -> Answer:
+    if status is None and isinstance(error, Refused) and error.message == NO_SUCH_FILE:
+        status = 404
     code = status or next((code for cls, code in _STATUS.items() if isinstance(error, cls)), 500)
     return json_answer({"error": error_body(error)}, code)
 
@@ -243,15 +297,17 @@ async def _say(send: Send, answer: Answer, entry: int | None, *, close: bool = F
         headers.append((b"connection", b"close"))
     headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
     start: Message = {"type": "http.response.start", "status": answer.status, "headers": headers}
-    await send(start)
     if isinstance(answer.body, bytes):
+        await send(start)
         await send({"type": "http.response.body", "body": answer.body})
         return len(answer.body)
     sent = 0
-    async for chunk in answer.body:
-        sent += len(chunk)
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+    async with aclosing(answer.body) as chunks:
+        await send(start)
+        async for chunk in chunks:
+            sent += len(chunk)
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
     return sent
 
 

@@ -6,9 +6,10 @@ nothing after it; whatever was begun and not ended is settled at the next start.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
-from tallystick.errors import TallyError
+from tallystick.errors import TallyError, Unavailable
 from tallystick.keys.signer import Vault
 from tallystick.passage.effect import Close, Destroy, Forget, Keep, Later, Listen, Narrow, Open, Passage, Perform, Record, Unlisten
 from tallystick.storage.sqlite import Store
@@ -88,7 +89,9 @@ class Effects:
             case Record(events=events, openings=openings):
                 return await self._store.record(*events, openings=tuple(opening or b"" for opening in openings))
             case Later(events=events):
-                self._store.append(*events)
+                # Nobody waits for them, so nobody is told either; a ledger that has stopped ends the house by itself.
+                with suppress(Unavailable):
+                    self._store.append(*events)
                 return None
             case Perform():
                 if perform is None:

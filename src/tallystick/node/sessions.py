@@ -56,7 +56,7 @@ class PairSession:
         self.asker: Asker = self._asker(pair)
         self.book = StreamBook.of(machine=bytes(pair.subject), handshake_hash=connection.session.handshake_hash)
         self.confirmed = False
-        self._void_signal: bytes | None = None
+        self.under_way: bytes | None = None
 
     def _asker(self, pair: PairRow) -> Asker:
         return Asker(
@@ -75,6 +75,11 @@ class PairSession:
     def cut(self, reason: str) -> None:
         """End the session: the other side broke the protocol, or the pair is no more."""
         self._connection.cut(reason)
+
+    @property
+    def over(self) -> bool:
+        """Whether the session was cut or has ended."""
+        return self._connection.over
 
     def tell_severed(self) -> None:
         """Say that the pairing has ended, then end."""
@@ -192,10 +197,9 @@ class PairSession:
         if self._stream is not None:
             self._stream.lost()
         self._house.session_lost(self, reason)
+        unfinished = self.under_way
         if self.confirmed:
-            voided = None
-            if reason != "end" and self.book.next_n:
-                voided = (self.book.stream, self._connection.session.handshake_hash)
+            voided = None if reason == "end" or unfinished is None else (self.book.stream, unfinished)
             self._house.spawn(
                 self._house.effects.run(
                     knocks.ended(
