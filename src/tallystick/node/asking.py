@@ -24,7 +24,7 @@ from tallystick.node.approval import WORDS, Human, read_standing, sign_approval
 from tallystick.node.checkpoints import Show, Witness, house_log_keys
 from tallystick.node.connection import Connection
 from tallystick.node.dialling import Dialled, dial, keep_addresses
-from tallystick.node.halves import drop, effects_of, free_label, stand
+from tallystick.node.halves import drop, effects_of, label_for, stand
 from tallystick.node.host import has_aes_hardware, host_facts
 from tallystick.node.machine import Machine
 from tallystick.node.pairclock import PairClock
@@ -201,7 +201,11 @@ class _Asking:
                     self._ceremony, step = self._ceremony.cut() if message is None else self._ceremony.receive(message)
             await self._step(step)
         if self._redeemed is None:
-            raise AssertionError("a ceremony that did not raise has a pairing")
+            check = self._ceremony.check
+            raise Unavailable(
+                "the connection ended just before the house had proven itself; this machine's half waits",
+                f"if the inbox of the house shows {check}, it can be approved there; otherwise ask for a new invite",
+            )
         return self._redeemed
 
     async def _step(self, step: Step) -> None:
@@ -239,7 +243,7 @@ class _Asking:
         await effects_of(machine).run(
             pairing.proposed(
                 half,
-                label=free_label(machine, half.label),
+                label=label_for(machine, half.label, half.house_static),
                 session=self._session.handshake_hash,
                 invite=invite_id(self._invite.secret),
                 address=None,

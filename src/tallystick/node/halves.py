@@ -7,7 +7,7 @@ from tallystick.ledger.receipt import Receipt
 from tallystick.node.dialling import forget_pair
 from tallystick.node.effects import Effects, NoDoors
 from tallystick.node.machine import Machine
-from tallystick.pair.pairing import Role
+from tallystick.pair.pairing import Role, free_label
 from tallystick.passage import pairing
 from tallystick.passage.pairing import Signed
 from tallystick.storage.rows import PairRow
@@ -65,7 +65,7 @@ async def lapse(machine: Machine, pair: bytes) -> None:
     forget_pair(machine, pair)
 
 
-async def usable(machine: Machine, pair: PairRow) -> PairRow:
+async def usable(machine: Machine, pair: PairRow, now_ns: int) -> PairRow:
     """The pair as the ledger has it now. Raises: Refused, Misuse."""
     row = machine.store.pair(pair.pairing)
     name = pair.label or pair.pairing.hex()[:8]
@@ -73,17 +73,16 @@ async def usable(machine: Machine, pair: PairRow) -> PairRow:
         raise Refused(f"the pair with {name} is {row.state if row else 'unknown'}", "pair again with a new invite")
     if row.role is not Role.CLIENT:
         raise Misuse(f"{name} is a client of this house", "a house never connects to the machines that are paired to it")
-    if row.state == "pending" and row.expires_ns is not None and row.expires_ns <= time.time_ns():
+    if row.state == "pending" and row.expires_ns is not None and row.expires_ns <= now_ns:
         await lapse(machine, row.pairing)
         raise Refused(f"nobody approved the pairing with {name} in time", "ask for a new invite")
     return row
 
 
-def free_label(machine: Machine, wanted: str) -> str:
-    """What this machine calls another: the name it gives itself, or with a number where a pair has that name already."""
-    taken = {row.label for row in machine.store.pairs() if row.state in ("standing", "pending")}
-    label, number = wanted, 2
-    while label in taken:
-        tail = f"-{number}"
-        label, number = wanted[: 63 - len(tail)] + tail, number + 1
-    return label
+def label_for(machine: Machine, wanted: str, house_static: bytes) -> str:
+    """What this machine calls a house: the name it gives itself, or with a number where another house has that name already.
+
+    A house that is paired anew keeps its name: its older pair ends when the new one stands.
+    """
+    rows = machine.store.pairs()
+    return free_label(wanted, {row.label for row in rows if row.state in ("standing", "pending") and row.static_key != house_static})

@@ -18,6 +18,7 @@ from tallystick.ledger.receipt import Receipt
 from tallystick.node.effects import Effects
 from tallystick.node.machine import Machine
 from tallystick.pair.invite import invite_id, invite_terms
+from tallystick.pair.pairing import free_label
 from tallystick.pair.statement import (
     InviteCreate,
     InviteRevoke,
@@ -223,11 +224,7 @@ class Statements:
     def free_label(self, wanted: str, pair: bytes) -> str:
         """The label a pair gets: the one wanted, or with a number where a standing pair has it already."""
         taken = {row.label for row in self._machine.store.pairs() if row.stands and row.pairing != pair}
-        label, number = wanted, 2
-        while label in taken:
-            tail = f"-{number}"
-            label, number = wanted[: 63 - len(tail)] + tail, number + 1
-        return label
+        return free_label(wanted, taken)
 
     def _admin_key(self, human: PublicKey, label: str, signed: Signed, now_ns: int, *, genesis: bool) -> Event:
         # At genesis nobody else is there to have signed this in; the statement stands in the approval of the same transaction.

@@ -4,6 +4,7 @@ The pair secret has no other use than HKDF-Expand (RFC 5869 2.3, SHA-256) into t
 one tag, MAC and mask key per direction.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -72,3 +73,12 @@ def pair_prologue(*, client_static: bytes, house_static: bytes, pair_type: PairT
     """The Noise prologue of every knock of a pair: both keys, both roles, the type that was signed, the version."""
     kind = pair_type.value.encode("ascii")
     return b"".join((b"tally knock v", b"%d" % version, b"\x00client", client_static, b"house", house_static, bytes([len(kind)]), kind))
+
+
+def free_label(wanted: str, taken: Collection[str]) -> str:
+    """The label wanted, or with a number behind it where it is taken; at most 63 characters, as any label."""
+    label, number = wanted, 2
+    while label in taken:
+        tail = f"-{number}"
+        label, number = wanted[: 63 - len(tail)] + tail, number + 1
+    return label
