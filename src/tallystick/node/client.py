@@ -93,7 +93,7 @@ class HouseSession:
 
         Raises: Refused: the pair does not stand.  Unavailable: silence, or no connection.  Misuse: we are the house of this pair.
         """
-        pair = await usable(machine, pair)
+        pair = await usable(machine, pair, time.time_ns())
         deadline = asyncio.get_running_loop().time() + (machine.settings.timeout_s if timeout_s is None else timeout_s)
         tried: set[Mode] = set()
         while True:
