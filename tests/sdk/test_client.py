@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tallystick.errors import Malformed, Refused
-from tallystick.pair.pairing import PairType
 from tallystick.node.remote import HouseClient
+from tallystick.pair.pairing import PairType
 from tests.node.village import Village, village
 
 
