@@ -22,7 +22,7 @@ from tallystick.node.statements import bundle_of, signed_of
 from tallystick.pair.ceremony import HouseCeremony
 from tallystick.pair.genesis import check_genesis
 from tallystick.pair.message import Reason
-from tallystick.pair.outcome import OVER, Ended, NeedQuote, NeedWelcome, Step, StoreHalf, Submitted
+from tallystick.pair.outcome import OVER, Ended, NeedQuote, NeedWelcome, State, Step, StoreHalf, Submitted
 from tallystick.pair.pairing import Role
 from tallystick.pair.statement import PairApprove
 from tallystick.passage import knock as knocks
@@ -126,11 +126,11 @@ class PairSession:
     def _confirm(self) -> None:
         """Key confirmation: the session is recorded, then its requests are read. The ledger keeps the order of its callers, so
         whatever a request brings stands behind these entries; if they cannot be written, neither can anything else."""
-        self.confirmed = True
         house = self._house
         if not house.session_confirmed(self):
             self._connection.cut("severed")
             return
+        self.confirmed = True
         session = self._connection.session
         house.spawn(
             house.effects.run(
@@ -300,6 +300,11 @@ class InviteSession:
             self._ceremony = after
             await self._step(step)
         self._connection.end(None)
+        # A client that does not believe our statement keeps no half and says so: then the pair ends here too.
+        while self._ceremony.state is State.STANDING and not self._connection.over:
+            if (late := await self._inbox.get()) is not None:
+                self._ceremony, step = self._ceremony.receive(late)
+                await self._step(step)
 
     async def _step(self, step: Step) -> None:
         """Send what is to be sent, then do what is asked; each answer is a step again."""
@@ -444,10 +449,12 @@ class InviteSession:
             self._inbox.put_nowait(None)
 
     async def _forget(self, pair: bytes) -> None:
-        """An abort after the half was stored: denied in the ledger, unless that is why it ended."""
+        """An abort after the half was stored: denied in the ledger, severed where it stands already, unless that is why it ended."""
         house = self._house
         row = house.machine.store.pair(pair)
         if row is not None and row.state == "pending":
             await house.effects.run(pairing.denied(pair=pair, signed=None, reason="aborted", now_ns=house.clock()))
+        elif row is not None and row.stands:
+            await house.sever(pair, by="peer", reason="aborted", tell=False, actor="invite")
         else:
             await asyncio.to_thread(house.machine.vault.delete_secret, secret_name(pair))
