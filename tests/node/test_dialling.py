@@ -249,7 +249,7 @@ def test_a_clock_set_back_still_gives_later_times(tmp_path: Path) -> None:
     """What was given before is in the memory: a process that starts with an earlier clock goes on after it."""
     memory = Memory(tmp_path / "memory")
     future = time.time_ns() + DAY_NS
-    memory.change(f"time/{bytes(32).hex()}", lambda _: ([0, future], None))
+    memory.times.change(bytes(32), lambda _: future)
     assert PairClock(memory, bytes(32)).next_ns() == future + 1
 
 

@@ -82,8 +82,9 @@ def keep_addresses(machine: Machine, pairing: bytes, addresses: Sequence[Address
 
 def forget_pair(machine: Machine, pairing: bytes) -> None:
     """Drop what is remembered of a pair that is no more. Raises: Unavailable."""
-    for prefix in ("address", "mode", "time", "asked", "live"):
+    for prefix in ("address", "mode", "offset", "asked", "live"):
         machine.memory.forget(f"{prefix}/{pairing.hex()}")
+    machine.memory.times.forget(pairing)
 
 
 def _of_pair(machine: Machine, pair: PairRow, modes: Sequence[Mode]) -> Call:

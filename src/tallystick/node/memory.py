@@ -1,7 +1,8 @@
 """What a machine remembers and nobody must prove: pair times, `time?` counters, addresses, and which mode worked where.
 
 One small file beside the ledger, `memory` (0600), in canonical CBOR, replaced whole. It is no projection of the ledger (DESIGN section
-4): losing it costs a `time?` or a slower first connect. Several processes may use it: every change is made under a lock.
+4): losing it costs a `time?` or a slower first connect. Several processes may use it: every change is made under a lock. What changes
+with every knock is not in it but in `times` (node/times.py).
 """
 
 import contextlib
@@ -13,6 +14,7 @@ from typing import Final, TypeVar
 
 from tallystick.canonical import Encodable, Value, decode, encode
 from tallystick.errors import Malformed, Unavailable
+from tallystick.node.times import Times
 
 MAX_BYTES: Final = 8_388_608
 MAX_ITEMS: Final = 1_000_000
@@ -22,12 +24,30 @@ _T = TypeVar("_T")
 Table = dict[str, Value]
 
 
+class _Seen:
+    """What one file held. The file is kept open: while it is, no other file can have its inode."""
+
+    __slots__ = ("_file", "identity", "table")
+
+    def __init__(self, file: int) -> None:
+        """Takes the descriptor over. Raises: OSError."""
+        self._file = file
+        found = os.fstat(file)
+        self.identity = (found.st_dev, found.st_ino)
+        self.table = _table(os.pread(file, found.st_size, 0))
+
+    def __del__(self) -> None:
+        os.close(self._file)
+
+
 class Memory:
     """Rows by name. Readers see the whole of what the last writer left."""
 
     def __init__(self, path: Path) -> None:
         """`path`: of the file; it need not exist."""
         self._path = path
+        self.times = Times(path.with_name(path.name + ".times"))
+        self._seen: _Seen | None = None
 
     def get(self, name: str) -> Value:
         """The row, or None. Raises: Unavailable."""
@@ -69,20 +89,16 @@ class Memory:
             os.close(lock)
 
     def _load(self) -> Table:
+        seen = self._seen
         try:
-            raw = self._path.read_bytes()
+            found = os.stat(self._path)
+            if seen is None or seen.identity != (found.st_dev, found.st_ino):
+                seen = self._seen = _Seen(os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
         except FileNotFoundError:
             return {}
         except OSError as error:
             raise Unavailable(f"cannot read {self._path.name}: {error.strerror}", "check the owner and mode of the home") from error
-        try:
-            match decode(raw, max_bytes=MAX_BYTES, max_items=MAX_ITEMS):
-                case [int(version), dict(table)] if version == VERSION:
-                    return {str(name): value for name, value in table.items()}
-        except Malformed:
-            pass
-        # A torn file can only come from a disk that lied about a rename; what it held can be learned again.
-        return {}
+        return seen.table
 
     def _store(self, table: dict[str, Encodable], *, durable: bool) -> None:
         new = self._path.with_name(self._path.name + ".new")
@@ -105,3 +121,14 @@ class Memory:
                     os.close(folder)
         except OSError as error:
             raise Unavailable(f"cannot write {self._path.name}: {error.strerror}", "check the free space of the home") from error
+
+
+def _table(raw: bytes) -> Table:
+    try:
+        match decode(raw, max_bytes=MAX_BYTES, max_items=MAX_ITEMS):
+            case [int(version), dict(table)] if version == VERSION:
+                return {str(name): value for name, value in table.items()}
+    except Malformed:
+        pass
+    # A torn file can only come from a disk that lied about a rename; what it held can be learned again.
+    return {}

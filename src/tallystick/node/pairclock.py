@@ -1,4 +1,4 @@
-"""One pair's time as this machine knows it, kept in the machine's memory file (docs/spec/knock.md, section 4).
+"""One pair's time as this machine knows it, kept in the machine's memory and times (docs/spec/knock.md, section 4).
 
 Every process of this machine shares the rows: the latest time given is stored before its knock leaves, so that no two knocks ever
 name one nanosecond, and a `time?` counter is on the disk before its question leaves.
@@ -20,10 +20,15 @@ class PairClock:
 
     def __init__(self, memory: Memory, pairing: bytes) -> None:
         self._memory = memory
-        self._time_row = f"time/{pairing.hex()}"
+        self._pairing = pairing
+        self._offset_row = f"offset/{pairing.hex()}"
         self._asked_row = f"asked/{pairing.hex()}"
         self._counters = TimeCounters()
-        self.offset_ns = _time(memory.get(self._time_row)).offset_ns
+        self.offset_ns = self._offset()
+
+    def _offset(self) -> int:
+        row = self._memory.get(self._offset_row)
+        return row if isinstance(row, int) else 0
 
     def now_ns(self) -> int:
         """The house's pair time as far as we know it."""
@@ -31,23 +36,24 @@ class PairClock:
 
     def next_ns(self) -> int:
         """The time for one knock, never given again. Raises: Unavailable."""
+        self.offset_ns = self._offset()
 
-        def step(row: Value) -> tuple[Encodable, int]:
-            time_ns, after = _time(row).next(time.time_ns())
-            return [after.offset_ns, after.latest_ns], time_ns
+        def step(latest_ns: int) -> int:
+            return ClientPairTime(offset_ns=self.offset_ns, latest_ns=latest_ns).next(time.time_ns())[0]
 
-        return self._memory.change(self._time_row, step)
+        return self._memory.times.change(self._pairing, step)
 
     def taught(self, house_ns: int, *, sent_ns: int, received_ns: int) -> None:
         """The house named its pair time, in answer to what was sent and received at these times of the system clock."""
 
-        def step(row: Value) -> tuple[Encodable, int]:
-            after = _time(row).taught(house_ns, sent_system_ns=sent_ns, received_system_ns=received_ns)
-            return [after.offset_ns, after.latest_ns], after.offset_ns
+        def learned(latest_ns: int) -> ClientPairTime:
+            return ClientPairTime(latest_ns=latest_ns).taught(house_ns, sent_system_ns=sent_ns, received_system_ns=received_ns)
 
-        learned = ClientPairTime().taught(house_ns, sent_system_ns=sent_ns, received_system_ns=received_ns).offset_ns
-        if abs(learned - self.offset_ns) >= _KEPT_NS:
-            self.offset_ns = self._memory.change(self._time_row, step)
+        offset_ns = learned(0).offset_ns
+        if abs(offset_ns - self.offset_ns) >= _KEPT_NS:
+            self._memory.times.change(self._pairing, lambda latest_ns: learned(latest_ns).latest_ns)
+            self._memory.change(self._offset_row, lambda _: (offset_ns, None))
+            self.offset_ns = offset_ns
 
     def question(self) -> int:
         """The counter of the next `time?`, on the disk when this returns. Raises: Unavailable."""
@@ -70,11 +76,6 @@ class PairClock:
 
         self._counters = self._memory.change(self._asked_row, step)
 
-    def forget(self) -> None:
-        """The pair is no more."""
-        for row in (self._time_row, self._asked_row):
-            self._memory.change(row, lambda _: (None, None))
-
 
 class InviteClock:
     """The times to knock with for an invite: also a machine whose clock is dead can be paired."""
@@ -87,13 +88,6 @@ class InviteClock:
         """The times to try now, each of which needs a knock of its own; none is given twice."""
         self._given += 1
         return tuple(time_ns + self._given for time_ns in invite_times(time.time_ns(), self._expires_ns))
-
-
-def _time(row: Value) -> ClientPairTime:
-    match row:
-        case [int(offset), int(latest)]:
-            return ClientPairTime(offset_ns=offset, latest_ns=latest)
-    return ClientPairTime()
 
 
 def _counters(row: Value) -> TimeCounters:
