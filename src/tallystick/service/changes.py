@@ -99,10 +99,14 @@ class Changes:
         path = SafePath(record.path)
         with self.tree.parent(path, create=True) as parent:
             current = self.disk.look(path.name, parent)
-            if current is not None:
-                _only_files(current)
-                self.versions.keep_copy(record, self.known.of(path.text, current), path.name, parent)
-            self.disk.rename(Journal.data_name(record.entry), self.journal.fd, path.name, parent)
+            if current is not None and current.st_ino == record.inode:
+                # Half of a rename survived a power failure: two names of one file, for which rename(2) would do nothing.
+                self.disk.unlink(Journal.data_name(record.entry), self.journal.fd)
+            else:
+                if current is not None:
+                    _only_files(current)
+                    self.versions.keep_copy(record, self.known.of(path.text, current), path.name, parent)
+                self.disk.rename(Journal.data_name(record.entry), self.journal.fd, path.name, parent)
             self.disk.fsync(parent)
         self._finish_put(record)
 

@@ -66,20 +66,23 @@ class OpenFile:
         self.stat = stat
 
     def read(self, offset: int, length: int) -> bytes:
-        """Up to `length` bytes at `offset`. Raises: Misuse after `close`, Unavailable."""
+        """1 to `length` bytes at `offset`; none only at the end. Raises: Misuse after `close`, Unavailable, also when another
+        program cut the file short: whoever reads until he has `stat.size` bytes would read for ever.
+        """
         if self._fd < 0:
             raise Misuse("the file is closed")
         with telling("read the file"):
-            return os.pread(self._fd, length, offset)
+            piece = os.pread(self._fd, length, offset)
+        if not piece and length > 0 and offset < self.stat.size:
+            raise Unavailable("the file became shorter while it was read", "another program writes to it: get it again")
+        return piece
 
     def chunks(self, span: ByteRange | None = None, size: int = CHUNK_BYTES) -> Iterator[bytes]:
-        """The bytes of a range (default: all), in pieces. Raises: Unavailable, also when another program cut the file short."""
+        """The bytes of a range (default: all), in pieces. Raises: as `read`."""
         span = span or whole(self.stat.size)
         position = span.start
         while position < span.stop:
             piece = self.read(position, min(size, span.stop - position))
-            if not piece:
-                raise Unavailable("the file became shorter while it was read", "another program writes to it: get it again")
             position += len(piece)
             yield piece
 
@@ -88,6 +91,10 @@ class OpenFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def __del__(self) -> None:
+        # A generator that was never started runs no `finally`: the descriptor of an answer nobody fetched is closed here.
+        self.close()
 
     def __enter__(self) -> "OpenFile":
         return self
