@@ -319,6 +319,7 @@ class _Fetch:
         self._hash = hashlib.sha256()
         self._entry = 0
         self._total: int | None = None
+        self._replaced = False
         self.at = self._first
         self.known: str | None = None
 
@@ -341,12 +342,13 @@ class _Fetch:
 
     def may_go_on(self) -> bool:
         """Whether what is missing can be told from another file's bytes: by the hash the house names."""
-        return self.known is not None or self.at == self._first
+        return not self._replaced and (self.known is not None or self.at == self._first)
 
     def _check(self, response: Response) -> None:
         known = response.header("content-sha256")
         length = response.header("content-length")
         if self.at > self._first and known != self.known:
+            self._replaced = True
             raise Unavailable("the file was replaced while it was fetched", "fetch it again")
         self.known = known
         self._entry = response.entry or 0
