@@ -34,6 +34,7 @@ from tallystick.node.rooms import house_routes
 from tallystick.node.sessions import InviteSession, PairSession
 from tallystick.node.statements import Statements
 from tallystick.pair.ceremony import HouseIdentity
+from tallystick.pair.message import Reason
 from tallystick.pair.pairing import Role, derive_pair_keys
 from tallystick.passage import invite as invites
 from tallystick.passage import pairing
@@ -108,7 +109,7 @@ class House:
             Event.of(Kind.STARTED, self.clock(), software=f"tallystick {__version__}", size=size, root=root, vault="file")
         )
         self.port = self._step.listen()
-        self.spawn(self._tick())
+        self.spawn(self._tick(), lambda _: self.failed.set())
 
     async def stop(self) -> None:
         """Take no more knocks, let what is under way end, record it."""
@@ -207,18 +208,26 @@ class House:
             if more:
                 continue
             beat += 1
-            if time.time_ns() < before_ns - 60 * SECOND_NS and beat % 60 == 1:
-                event = Event.of(Kind.CLOCK_JUMPED, self.clock(), observed=max(time.time_ns(), 0), what="backwards")
-                await self.machine.store.record(event)
+            jumped = time.time_ns() < before_ns - 60 * SECOND_NS and beat % 60 == 1
             if self.machine.store.failure is not None:
                 log.error("the ledger has stopped; so does the house", extra={"reason": self.machine.store.failure.message})
                 self.failed.set()
                 return
-            if beat % 10 == 0:
-                await self._lapse()
-                await asyncio.to_thread(self._remember)
-            if beat % 3600 == 0 and self.archive is not None:
-                await asyncio.to_thread(self.archive.expire, time.time_ns() - UPLOAD_LIFE_NS)
+            try:
+                if jumped:
+                    event = Event.of(Kind.CLOCK_JUMPED, self.clock(), observed=max(time.time_ns(), 0), what="backwards")
+                    await self.machine.store.record(event)
+                await self._chores(beat)
+            except TallyError as error:
+                # A full disk may be emptied again, and a pairing may be decided in the moment it lapses: the house goes on.
+                log.warning("a chore was left undone", extra={"reason": error.message})
+
+    async def _chores(self, beat: int) -> None:
+        if beat % 10 == 0:
+            await self._lapse()
+            await asyncio.to_thread(self._remember)
+        if beat % 3600 == 0 and self.archive is not None:
+            await asyncio.to_thread(self.archive.expire, time.time_ns() - UPLOAD_LIFE_NS)
 
     async def _lapse(self) -> None:
         now_ns = self.clock()
@@ -227,7 +236,7 @@ class House:
                 row = self.machine.store.pair(item.identity)
                 if row is not None and row.role is Role.HOUSE:
                     await self.effects.run(pairing.lapsed(pair=item.identity, now_ns=now_ns))
-                    await self.refused(item.identity)
+                    await self.refused(item.identity, Reason.EXPIRED)
         for invite in self.machine.store.invites():
             if invite.state == "open" and invite.expires_ns <= now_ns:
                 await self.effects.run(invites.expired(invite.invite, now_ns=now_ns))
@@ -353,19 +362,29 @@ class House:
     def ceremony_lost(self, session: InviteSession) -> None:
         """A ceremony's connection is over."""
         self._invite_sessions.discard(session)
-        if session.pairing is not None and self._ceremonies.get(session.pairing) is session:
+        if session.pairing is None:
+            self._addresses.pop(session.invite, None)
+        elif self._ceremonies.get(session.pairing) is session:
             del self._ceremonies[session.pairing]
 
     async def _pair_stood(self, pair: bytes, receipt: Receipt) -> None:
+        self._decided(pair)
         ceremony = self._ceremonies.get(pair)
         if ceremony is not None:
             await ceremony.stood(receipt)
 
-    async def refused(self, pair: bytes) -> None:
+    async def refused(self, pair: bytes, reason: Reason = Reason.DENIED) -> None:
         """A pairing was denied or has lapsed: tell the machine that waits, if it is still here."""
+        self._decided(pair)
         ceremony = self._ceremonies.get(pair)
         if ceremony is not None:
-            await ceremony.refuse()
+            await ceremony.refuse(reason)
+
+    def _decided(self, pair: bytes) -> None:
+        """The inbox shows where it came from no more."""
+        row = self.machine.store.pair(pair)
+        if row is not None and row.invite is not None:
+            self._addresses.pop(row.invite, None)
 
     async def sever(self, pair: bytes, *, by: str, reason: str, tell: bool, actor: str | None = None) -> tuple[Receipt, int, bool]:
         """End a pair. Returns: the receipt, how many sessions were cut, and whether the other end was told."""
@@ -424,7 +443,7 @@ class House:
     def live(self, pair: bytes) -> Mapping[str, Any]:
         """What `tally status` shows of a pair beside the ledger; the bytes of open sessions included."""
         live = self._live.get(pair) or self._recall(pair)
-        sessions = self._sessions.get(pair, set())
+        sessions = tuple(self._sessions.get(pair, ()))  # asked for beside the event loop too
         return {
             "last_knock_ns": live.last_knock_ns,
             "address": live.address,

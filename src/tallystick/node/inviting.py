@@ -8,7 +8,9 @@ from typing import Any, Final
 from tallystick.errors import Misuse
 from tallystick.node.effects import Effects, NoDoors
 from tallystick.node.machine import Machine
+from tallystick.node.records import whole_number
 from tallystick.pair.invite import Invite, InviteTerms, invite_id, invite_terms, invite_text
+from tallystick.pair.message import LABEL_FORM
 from tallystick.pair.pairing import PairType
 from tallystick.passage import invite as invites
 
@@ -52,10 +54,11 @@ async def invite_at_house(
     """
     if machine.store.has_admin_pair():
         raise Misuse("this house has its owner already", "make invites on a machine with an ADMIN pair: `tally invite`")
-    pair_type = PairType(str(args.get("type") or "ADMIN"))
-    _local_only(pair_type)
-    ttl = args.get("ttl_s")
-    terms = invite_terms(pair_type=pair_type, ttl_s=int(ttl) if ttl else None, label=args.get("label") or None, genesis=True)
+    _local_only(str(args.get("type") or PairType.ADMIN.value))
+    ttl, label = args.get("ttl_s"), args.get("label") or None
+    if label is not None and not LABEL_FORM.fullmatch(str(label)):
+        raise Misuse("a label has 1 to 63 of A-Z a-z 0-9 . _ -, and begins with a letter or digit")
+    terms = invite_terms(ttl_s=whole_number(ttl) if ttl else None, pair_type=PairType.ADMIN, label=label and str(label), genesis=True)
     invite, secret = make_invite(machine, terms, addresses, now_ns)
     await effects.run(invites.created(terms, secret, expires_ns=invite.expires_s * _NS, signed=None, now_ns=now_ns))
     return invite_view(invite, terms.label or "", approved=False)
@@ -66,9 +69,9 @@ async def invite_offline(machine: Machine, addresses: tuple[tuple[str, int], ...
     return await invite_at_house(machine, Effects(machine.store, machine.vault, NoDoors()), addresses, args, time.time_ns())
 
 
-def _local_only(pair_type: PairType) -> None:
+def _local_only(pair_type: str) -> None:
     """The rule for invites given at the house itself: before genesis, for the first ADMIN. Raises: Misuse."""
-    if pair_type is not PairType.ADMIN:
+    if pair_type != PairType.ADMIN.value:
         raise Misuse(
             "at the house itself only an ADMIN is invited", "Use `tally invite --type ADMIN`; other invites come from an ADMIN machine."
         )

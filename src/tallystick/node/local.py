@@ -5,11 +5,12 @@ or root gets no byte. Framing: u32 length, then one JSON object; the verbs are a
 """
 
 import asyncio
+import logging
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,8 @@ import msgspec
 
 from tallystick.errors import Malformed, Misuse, Refused, TallyError, Unavailable, Unproven
 
-MAX_FRAME_BYTES: Final = 65_536
+MAX_FRAME_BYTES: Final = 65_536  # of a request
+MAX_ANSWER_BYTES: Final = 33_554_432  # a page of the longest entries
 REQUEST_TIMEOUT_S: Final = 10.0
 _LENGTH: Final = struct.Struct(">I")
 _UCRED: Final = struct.Struct("3i")
@@ -33,7 +35,9 @@ KINDS: Final[Mapping[str, type[TallyError]]] = {
 type_name: Final = {cls: name for name, cls in KINDS.items()}
 
 Handler = Callable[[Mapping[str, Any]], Awaitable[Any]]
-Follower = Callable[[Mapping[str, Any]], AsyncIterator[Any]]
+Follower = Callable[[Mapping[str, Any]], AsyncGenerator[Any, None]]
+
+log = logging.getLogger("tallystick")
 
 
 def error_body(error: TallyError) -> dict[str, str]:
@@ -103,16 +107,38 @@ class LocalServer:
         try:
             verb, args = _request(await asyncio.wait_for(read_frame(reader), REQUEST_TIMEOUT_S))
             if verb in self._followers:
-                async for item in self._followers[verb](args):
-                    await _send(writer, {"ok": True, "result": item})
+                await _until_left(reader, self._tell(self._followers[verb](args), writer))
                 return
             handler = self._handlers.get(verb)
             if handler is None:
-                raise Misuse(f"the house knows no verb {verb[:40]!r}")
+                raise Misuse(f"the house knows no verb {verb[:40]!r}", "its software may be older than this program")
             answer: dict[str, Any] = {"ok": True, "result": await handler(args)}
         except TallyError as error:
             answer = {"ok": False, "error": error_body(error)}
+        except (OSError, EOFError):
+            raise
+        except Exception as error:
+            log.error("a defect of ours", exc_info=error)
+            answer = {"ok": False, "error": error_body(Unavailable("the house made a mistake", "its log says more"))}
         await _send(writer, answer)
+
+    async def _tell(self, items: AsyncGenerator[Any, None], writer: asyncio.StreamWriter) -> None:
+        async with aclosing(items):
+            async for item in items:
+                await _send(writer, {"ok": True, "result": item})
+
+
+async def _until_left(reader: asyncio.StreamReader, work: Awaitable[None]) -> None:
+    """Do the work until the caller hangs up: who follows a quiet ledger must not be followed for ever. Raises: what the work raises."""
+    telling, leaving = asyncio.ensure_future(work), asyncio.ensure_future(reader.read(1))
+    try:
+        await asyncio.wait((telling, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if telling.done():
+            await telling
+    finally:
+        for task in (telling, leaving):
+            task.cancel()
+        await asyncio.gather(telling, leaving, return_exceptions=True)
 
 
 def _peer_uid(writer: asyncio.StreamWriter) -> int:
@@ -125,24 +151,24 @@ def _peer_uid(writer: asyncio.StreamWriter) -> int:
 def _request(frame: bytes) -> tuple[str, Mapping[str, Any]]:
     try:
         value = msgspec.json.decode(frame)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Malformed("the request is not JSON") from None
     if not isinstance(value, dict) or not isinstance(value.get("verb"), str) or not isinstance(value.get("args", {}), dict):
         raise Malformed("a request is an object with `verb` and `args`")
     return value["verb"], value.get("args", {})
 
 
-async def read_frame(reader: asyncio.StreamReader) -> bytes:
-    """One frame. Raises: Malformed: longer than the limit; asyncio.IncompleteReadError: the peer left."""
+async def read_frame(reader: asyncio.StreamReader, most: int = MAX_FRAME_BYTES) -> bytes:
+    """One frame of at most `most` bytes. Raises: Malformed: it is longer; asyncio.IncompleteReadError: the peer left."""
     (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-    if length > MAX_FRAME_BYTES:
-        raise Malformed(f"a frame of {length} bytes; at most {MAX_FRAME_BYTES}")
+    if length > most:
+        raise Malformed(f"a frame of {length} bytes; at most {most}")
     return await reader.readexactly(length)
 
 
 async def _send(writer: asyncio.StreamWriter, value: Any) -> None:
     data = msgspec.json.encode(value)
-    if len(data) > MAX_FRAME_BYTES:
+    if len(data) > MAX_ANSWER_BYTES:
         data = msgspec.json.encode(
             {"ok": False, "error": error_body(Refused("the answer is too long", "ask for fewer entries with --limit"))}
         )
@@ -155,12 +181,13 @@ async def call(path: Path, verb: str, args: Mapping[str, Any]) -> Any:
 
     Raises: Unavailable: no house listens there; or whatever error the house answered with.
     """
-    async for result in follow(path, verb, args):
-        return result
+    async with aclosing(follow(path, verb, args)) as results:
+        async for result in results:
+            return result
     raise Unavailable("the house closed its socket without an answer", "see its log; only its own user and root may ask")
 
 
-async def follow(path: Path, verb: str, args: Mapping[str, Any]) -> AsyncIterator[Any]:
+async def follow(path: Path, verb: str, args: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
     """The same, for verbs that answer with many frames."""
     try:
         reader, writer = await asyncio.open_unix_connection(str(path))
@@ -172,12 +199,14 @@ async def follow(path: Path, verb: str, args: Mapping[str, Any]) -> AsyncIterato
         await writer.drain()
         while True:
             try:
-                answer = msgspec.json.decode(await read_frame(reader))
+                answer = msgspec.json.decode(await read_frame(reader, MAX_ANSWER_BYTES))
             except asyncio.IncompleteReadError:
                 return
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 raise Malformed("the house's answer is not JSON") from None
-            if not answer.get("ok"):
+            if not isinstance(answer, dict):
+                raise Malformed("the house's answer is not an object")
+            if answer.get("ok") is not True:
                 raise error_from_body(answer.get("error"))
             yield answer.get("result")
     except OSError:

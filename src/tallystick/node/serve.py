@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Final
 
 import uvloop
@@ -15,10 +15,11 @@ from tallystick.node.inviting import invite_at_house
 from tallystick.node.local import LocalServer
 from tallystick.node.machine import Machine
 from tallystick.node.metrics import MetricsServer
-from tallystick.node.records import filters_of, names_of, page_of
+from tallystick.node.records import filters_of, names_of, page_of, whole_number
 from tallystick.node.rooms import inbox_view, pairs_view
 from tallystick.node.settings import Settings
 from tallystick.node.view import entry_json
+from tallystick.pair.statement import DENY_REASONS, SEVER_REASONS
 from tallystick.passage import pairing
 
 FOLLOW_S: Final = 0.2
@@ -87,8 +88,8 @@ def _handlers(house: House) -> Mapping[str, Any]:
             "port": house.port,
             "entries": size,
             "root": root.hex(),
-            "open_proposals": len(inbox_view(house)),
-            "pairs": pairs_view(house),
+            "open_proposals": len(await asyncio.to_thread(inbox_view, house)),
+            "pairs": await asyncio.to_thread(pairs_view, house),
         }
 
     async def invite(args: Mapping[str, Any]) -> Any:
@@ -108,14 +109,15 @@ def _handlers(house: House) -> Mapping[str, Any]:
         if store.has_admin_pair():
             raise Misuse("this house has its owner already", "deny on a machine with an ADMIN pair: `tally deny ID`")
         receipt = await house.effects.run(
-            pairing.denied(pair=pair, signed=None, reason=str(args.get("reason") or "denied"), now_ns=house.clock())
+            pairing.denied(pair=pair, signed=None, reason=_word(args, DENY_REASONS, "denied"), now_ns=house.clock())
         )
         await house.refused(pair)
         return {"entry": receipt.index}
 
     async def sever(args: Mapping[str, Any]) -> Any:
         row = store.pair_by_name(str(args.get("name", "")))
-        receipt, cut, told = await house.sever(row.pairing, by="local", reason=str(args.get("reason") or "unspecified"), tell=True)
+        reason = _word(args, SEVER_REASONS, "unspecified")
+        receipt, cut, told = await house.sever(row.pairing, by="local", reason=reason, tell=True)
         return {
             "name": row.label or row.pairing.hex()[:8],
             "pairing": row.pairing.hex(),
@@ -152,6 +154,13 @@ def _handlers(house: House) -> Mapping[str, Any]:
     }
 
 
+def _word(args: Mapping[str, Any], words: tuple[str, ...], otherwise: str) -> str:
+    word = str(args.get("reason") or otherwise)
+    if word not in words:
+        raise Misuse(f"no reason is called {word[:40]!r}", f"one of {', '.join(words)}")
+    return word
+
+
 def _bytes(text: object) -> bytes:
     try:
         return bytes.fromhex(str(text))
@@ -159,18 +168,19 @@ def _bytes(text: object) -> bytes:
         raise Malformed("not bytes in hexadecimal") from None
 
 
-async def _follow(house: House, args: Mapping[str, Any]) -> AsyncIterator[Any]:
+async def _follow(house: House, args: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
     """Entries as they come, from `after` on."""
     store = house.machine.store
     filters = filters_of(store, args)
-    after = int(args["after"]) if args.get("after") is not None else store.size()
+    after = whole_number(args["after"]) if args.get("after") is not None else store.size()
     while True:
         if store.failure is not None:
             raise Unavailable("the ledger has stopped", "see the house's log")
         size = store.size()
         while after < size:
             rows = store.entries(after, size, limit=200, **filters)
+            names = names_of(store) if rows else {}
             for row in rows:
-                yield entry_json(row, names_of(store))
+                yield entry_json(row, names)
             after = rows[-1].index + 1 if len(rows) == 200 else size
         await asyncio.sleep(FOLLOW_S)

@@ -234,6 +234,11 @@ class InviteSession:
         self.pairing: bytes | None = None
         self.owner_confirmed = False
 
+    @property
+    def invite(self) -> bytes:
+        """The id of the invite."""
+        return self._invite.invite
+
     def cut(self, reason: str) -> None:
         """End the session."""
         self._connection.cut(reason)
