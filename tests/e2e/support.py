@@ -322,7 +322,7 @@ class Client(Home):
 
     def sever(self, name: str = "attic") -> dict[str, Any]:
         """`tally sever`, at this end."""
-        return self.do(commands.sever, self.settings(), name=name, reason="")
+        return self.do(commands.sever, self.settings(), name=name, reason="unspecified", passphrase=passphrase)
 
 
 class House(Home):
@@ -498,7 +498,7 @@ class House(Home):
 
     def sever(self, name: str) -> dict[str, Any]:
         """`tally sever` at the house."""
-        done: dict[str, Any] = commands.sever(self.settings(), name=name, reason="")
+        done: dict[str, Any] = commands.sever(self.settings(), name=name, reason="unspecified", passphrase=passphrase)
         return done
 
     def genesis(self, owner: "Client") -> None:

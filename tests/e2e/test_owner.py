@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from tallystick.errors import Misuse, Refused, Unproven
+from tallystick.errors import Misuse, Refused, Unavailable, Unproven
 from tallystick.node import commands
 from tallystick.vault import new_recovery
-from tests.e2e.support import Client, House, passphrase, until
+from tests.e2e.support import SILENCE_S, Client, House, passphrase, until
 
 
 def test_an_owner_who_lost_every_admin_pair_pairs_anew_with_the_own_key(tmp_path: Path) -> None:
@@ -43,3 +43,14 @@ def test_the_recovery_key_names_a_new_owner_and_ends_the_old_one(tmp_path: Path)
         heir.deny("owner")
         heir.fails(Refused, asking.wait)
         assert [row["state"] for row in house.pairs() if row["label"] == "owner" and row["state"] in ("standing", "waiting")] == []
+
+
+def test_an_admin_severs_another_machine_by_statement(tmp_path: Path) -> None:
+    """`tally sever NAME` on the owner's machine, of a pair of the house: signed by the human key, and the machine meets silence."""
+    with House(tmp_path) as house:
+        laptop = house.machine("laptop", "INPUT")
+        assert laptop.ping()["house"] == "attic"
+        ended = house.owner.sever("laptop")
+        assert [entry["fields"]["by"] for entry in house.log("severed")] == ["statement"]
+        assert ended["entry"] == house.log("severed")[0]["index"]
+        laptop.fails(Unavailable, laptop.ping, timeout_s=SILENCE_S)

@@ -75,7 +75,7 @@ class Commands(Protocol):
     def downgrade(self, settings: Settings, *, name: str, pair_type: str, passphrase: Passphrase, scripted: bool) -> Result:
         """Narrow the type of a pair."""
 
-    def sever(self, settings: Settings, *, name: str, reason: str) -> Result:
+    def sever(self, settings: Settings, *, name: str, reason: str, passphrase: Passphrase) -> Result:
         """End a pair at this end."""
 
     def put(self, settings: Settings, *, source: Path | None, house: str, path: str, progress: Progress) -> Result:

@@ -1,6 +1,7 @@
 """pair, inbox, approve, deny, ping, whois, downgrade, sever: the life of a pair."""
 
 import time
+from typing import Final
 
 import click
 
@@ -9,6 +10,9 @@ from tallystick.cli.output import Out, emit
 from tallystick.cli.shapes import Result
 from tallystick.cli.terminal import confirmer, passphrase_asker, show_words
 from tallystick.cli.text import age
+from tallystick.pair.statement import SEVER_REASONS
+
+_DENIALS: Final = ("denied", "wrong-words", "unknown-machine")
 
 
 @command("pair", example="tally pair INVITE --label laptop")
@@ -87,9 +91,9 @@ def approve(call: Call, proposal: str, words: str | None, passphrase_fd: int | N
     )
 
 
-@command("deny", example="tally deny 7 --reason 'not ours'")
+@command("deny", example="tally deny laptop --reason wrong-words")
 @click.argument("proposal", metavar="ID")
-@click.option("--reason", default="", metavar="TEXT", help="Kept in the record; the other end does not learn it.")
+@click.option("--reason", type=click.Choice(_DENIALS), default="denied", help="Kept in the record; the other end does not learn it.")
 @passphrase_fd
 def deny(call: Call, proposal: str, reason: str, passphrase_fd: int | None) -> None:
     """Turn a waiting pairing away; the invite is burnt."""
@@ -147,10 +151,15 @@ def downgrade(call: Call, name: str, kind: str, passphrase_fd: int | None) -> No
 
 @command("sever", example="tally sever laptop --reason lost")
 @click.argument("name")
-@click.option("--reason", default="", metavar="TEXT", help="Kept in the record of this end.")
-def sever(call: Call, name: str, reason: str) -> None:
-    """End a pair at this end: its secrets are destroyed, its sessions cut, and the other end meets silence."""
-    result = call.behind.sever(call.settings(), name=name, reason=reason)
+@click.option("--reason", type=click.Choice(SEVER_REASONS), default="unspecified", help="Kept in the record.")
+@passphrase_fd
+def sever(call: Call, name: str, reason: str, passphrase_fd: int | None) -> None:
+    """End a pair: its secrets are destroyed, its sessions cut, and the other end meets silence.
+
+    At either end NAME is the other machine and nothing needs to be signed. On a machine with an ADMIN pair NAME may also be any pair of
+    that house: then its human key signs.
+    """
+    result = call.behind.sever(call.settings(), name=name, reason=reason, passphrase=passphrase_asker(passphrase_fd))
     emit("sever", result, as_json=call.as_json, render=_show_sever)
 
 

@@ -16,7 +16,7 @@ from tallystick.node.machine import Machine
 from tallystick.node.settings import Settings
 from tallystick.pair.invite import parse_invite
 from tallystick.pair.pairing import PairType, Role, Suite
-from tallystick.pair.statement import EntryRef, PairApprove, PairDeny, PairDowngrade
+from tallystick.pair.statement import EntryRef, PairApprove, PairDeny, PairDowngrade, PairSever
 from tallystick.passage import pairing
 from tallystick.rights.matrix import ordered_actions
 
@@ -160,7 +160,7 @@ def deny(settings: Settings, *, proposal: str, reason: str, passphrase: Passphra
     """Turn a proposal away: at the house before genesis, otherwise signed by a human key."""
     if at_the_house(settings):
         chosen = _chosen(ask_house(settings, "inbox")["proposals"], proposal)
-        answer = ask_house(settings, "deny", proposal=chosen["id"], reason="denied")
+        answer = ask_house(settings, "deny", proposal=chosen["id"], reason=reason)
         return {"id": chosen["id"], "entry": answer["entry"]}
     with Machine.open(settings) as machine:
         house = the_house(machine, "")
@@ -175,7 +175,7 @@ def deny(settings: Settings, *, proposal: str, reason: str, passphrase: Passphra
                 statement = PairDeny(
                     pairing_id=bytes.fromhex(pairing_id),
                     proposal=EntryRef(origin=bytes.fromhex(detail["origin"]), index=int(detail["proposal"])),
-                    reason="wrong-words" if reason == "wrong-words" else "denied",
+                    reason=reason,
                 )
                 answer = await submit(session, house, signer, statement)
                 return {"id": chosen["id"], "entry": answer["entry"]}
@@ -235,13 +235,20 @@ def named(rows: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
     return standing[0]
 
 
-def sever(settings: Settings, *, name: str, reason: str) -> dict[str, Any]:
-    """End a pair at this end, and tell the other if it can be reached."""
+def sever(settings: Settings, *, name: str, reason: str, passphrase: Passphrase) -> dict[str, Any]:
+    """End a pair at this end, and tell the other if it can be reached. A name that is no house of this machine means a pair of the
+    house: that is a statement of a human key.
+    """
     if at_the_house(settings) and is_running(settings):
-        answer: dict[str, Any] = ask_house(settings, "sever", name=name, reason="unspecified")
+        answer: dict[str, Any] = ask_house(settings, "sever", name=name, reason=reason)
         return answer
     with Machine.open(settings) as machine:
-        row = machine.store.pair_by_name(name)
+        try:
+            row = machine.store.pair_by_name(name)
+        except Refused:
+            if machine.role is Role.HOUSE:
+                raise
+            return _sever_at_the_house(machine, name, reason, passphrase)
         if row.state not in ("standing", "pending", "broken"):
             raise Refused(f"the pair with {name} is {row.state} already", "see `tally status`")
 
@@ -254,7 +261,7 @@ def sever(settings: Settings, *, name: str, reason: str) -> dict[str, Any]:
                 except (Unavailable, Refused):
                     told = False  # silence: it is off, or has severed us before
             walk = pairing.severed(
-                pair=row.pairing, by="local", signed=None, reason="unspecified", tell=False, now_ns=time.time_ns(), actor="local"
+                pair=row.pairing, by="local", signed=None, reason=reason, tell=False, now_ns=time.time_ns(), actor="local"
             )
             receipt = await effects_of(machine).run(walk)
             forget_pair(machine, row.pairing)
@@ -270,3 +277,23 @@ def sever(settings: Settings, *, name: str, reason: str) -> dict[str, Any]:
             with machine.home.lock():
                 return run(end())
         return run(end())
+
+
+def _sever_at_the_house(machine: Machine, name: str, reason: str, passphrase: Passphrase) -> dict[str, Any]:
+    house = the_house(machine, "")
+
+    async def look() -> Mapping[str, Any]:
+        async with await HouseSession.open(machine, house) as session:
+            return named((await session.get_json("/v1/pairs", verb="house.pairs"))["pairs"], name)
+
+    row = run(look())
+    signer = open_human(machine, passphrase)
+
+    async def sign() -> dict[str, Any]:
+        async with await HouseSession.open(machine, house) as session:
+            statement = PairSever(pairing_id=bytes.fromhex(row["pairing"]), reason=reason)
+            return await submit(session, house, signer, statement)
+
+    entry = run(sign())["entry"]
+    cut = int(row["sessions"])
+    return {"name": row["name"], "pairing": row["pairing"], "sessions_cut": cut, "told": cut > 0, "entry": entry}

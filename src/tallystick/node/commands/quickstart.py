@@ -270,7 +270,7 @@ class _Village:
     def sever(self) -> str:
         """The reader is severed at the house, with a copy of its whole state taken before."""
         shutil.copytree(self._folder / "reader", self._folder / "thief", symlinks=True, ignore=shutil.ignore_patterns("*.sock"))
-        ended = pairs.sever(self._settings("attic"), name="reader", reason="")
+        ended = pairs.sever(self._settings("attic"), name="reader", reason="lost", passphrase=self._secret)
         return f"entry {ended['entry']}, sessions cut: {ended['sessions_cut']}"
 
     def silence_after_sever(self) -> str:
