@@ -203,4 +203,3 @@ def test_the_one_way_to_the_first_human_key(owner: str | None, words: bool, sign
             check_genesis(statement, signer=ids[signer], owner=named, words_confirmed=words)
 
 
-# --- The book --------------------------------------------------------------------------------------------------------
