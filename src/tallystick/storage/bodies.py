@@ -167,8 +167,12 @@ class Bodies:
         if descriptor is None:
             path = self.folder / f"{number:06d}.seg"
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                _sync_folder(self.folder)
+            except BaseException:
+                os.close(descriptor)  # opened again, and its name synced, the next time
+                raise
             self._segments[number] = descriptor
-            _sync_folder(self.folder)
         return descriptor
 
 

@@ -30,6 +30,9 @@ MAX_GROUP_BYTES: Final = 4 << 20
 MAX_QUEUED: Final = 65_536
 CHECKPOINT_PAGES: Final = 4_000  # of 4 KiB: when the write-ahead log is brought home
 
+# A call that failed so has changed nothing on the disk; it may work again later.
+_PASSING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
+
 Receipts = tuple[Receipt, ...]
 
 
@@ -130,7 +133,7 @@ class Writer:
         except apsw.Error as error:
             self._stop(group, unavailable(error))
         except Unavailable as error:
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT):
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _PASSING:
                 _tell(group, error)
             else:
                 self._stop(group, error)
