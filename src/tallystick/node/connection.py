@@ -57,7 +57,11 @@ class Connection(asyncio.BufferedProtocol):
     async def start(self, above: Above) -> None:
         """Take the socket over. Events may come before this returns."""
         self._above = above
-        await asyncio.get_running_loop().create_connection(lambda: self, sock=self._opened.sock)
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: self, sock=self._opened.sock)
+        except OSError:  # it was closed while it opened
+            self._abort("lost")
+            return
         self._arm()
 
     # --- The socket ------------------------------------------------------------------------------------------------------

@@ -53,6 +53,9 @@ class Host(Protocol):
     def spawn(self, work: Coroutine[Any, Any, None]) -> object:
         """Run something beside what is under way."""
 
+    def has_room(self, pair: bytes | None) -> bool:
+        """Whether one more connection may stand: of this pair, or of an invite."""
+
     async def arrived(self, arrival: Arrival) -> None:
         """A connection stands at the door."""
 
@@ -183,6 +186,8 @@ class Doorstep:
         try:
             if pair is None and admit.invite is None:
                 return  # severed between two turns of the loop
+            if not self._host.has_room(pair):
+                return  # silence: whoever has that many sessions can ask in one of them
             mode, key = await self._choose(admit.mode, pair, admit.invite, datagram)
 
             def answer(port: int) -> None:

@@ -7,7 +7,9 @@ is decided in the core (channel/knock, rights/matrix), in which order in passage
 import asyncio
 import contextlib
 import logging
+import resource
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -46,6 +48,9 @@ TICK_S: Final = 1.0
 BUSY_TICK_S: Final = 0.005
 DRAIN_S: Final = 5.0
 _ORDERLY: Final = frozenset(("end", "lost", "void", "severed", "stopped"))  # ends that are not a broken protocol
+MAX_SESSIONS_OF_A_PAIR: Final = 32  # one machine must not use up what all others need: descriptors, memory, turns
+MAX_SESSIONS: Final = 8_192
+RESERVED_FILES: Final = 416  # descriptors that are no sessions: 256 pending connects, the ledger's threads, bodies, archive, sockets
 UPLOAD_LIFE_NS: Final = 7 * 24 * 3_600 * SECOND_NS
 _T = TypeVar("_T")
 
@@ -83,6 +88,7 @@ class House:
         self.failed: asyncio.Event = asyncio.Event()
         self._doorstep: Doorstep | None = None
         self._sessions: dict[bytes, set[PairSession]] = {}
+        self._connected: Counter[bytes] = Counter()  # by pair, confirmed or not
         self._ceremonies: dict[bytes, InviteSession] = {}
         self._invite_sessions: set[InviteSession] = set()
         self._live: dict[bytes, Live] = {}
@@ -291,6 +297,13 @@ class House:
 
     # --- Arrivals (node/doorstep.py) -------------------------------------------------------------------------------------
 
+    def has_room(self, pair: bytes | None) -> bool:
+        """Whether one more connection may stand: of this pair, or of an invite."""
+        if pair is not None and self._connected[pair] >= MAX_SESSIONS_OF_A_PAIR:
+            return False
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return self._connected.total() + len(self._invite_sessions) < min(MAX_SESSIONS, max(files - RESERVED_FILES, files // 4))
+
     async def arrived(self, arrival: Arrival) -> None:
         """A connection stands at the door: a session of a pair, or the ceremony of an invite."""
         opened, handshake = arrival.opened, arrival.handshake
@@ -311,6 +324,7 @@ class House:
             connection = Connection(session, opened, self.clock)
             live = self._live.setdefault(row.pairing, self._recall(row.pairing))
             live.address, live.mode, live.visibility = opened.remote.host, opened.mode.value, VISIBLE[opened.mode]
+            self._connected[row.pairing] += 1
             await connection.start(PairSession(self, connection, row, arrival.knock))
             return
         invite = None if arrival.invite is None else self.machine.store.invite(arrival.invite)
@@ -342,6 +356,9 @@ class House:
         """A session is over."""
         self._counts["sessions_cut"] += reason not in _ORDERLY
         pair = session.pair.pairing
+        self._connected[pair] -= 1
+        if self._connected[pair] <= 0:
+            del self._connected[pair]
         sessions = self._sessions.get(pair)
         if sessions is not None and session in sessions:
             sessions.discard(session)

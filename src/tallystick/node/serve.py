@@ -1,7 +1,9 @@
 """`tally serve`: one house in one process, with its own socket, its metrics, and an orderly end."""
 
 import asyncio
+import contextlib
 import os
+import resource
 import signal
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Final
@@ -25,11 +27,24 @@ from tallystick.passage import pairing
 FOLLOW_S: Final = 0.2
 
 
+MAX_FILES: Final = 65_536
+
+
+def _raise_file_limit() -> None:
+    """Each session is a descriptor: take as many as this process may have (getrlimit(2): the soft limit is only advice)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def run(settings: Settings, ready: Callable[[Mapping[str, Any]], None]) -> None:
     """Run until SIGTERM or SIGINT. `ready` is told once the house hears knocks.
 
     Raises: Unavailable: another process holds the home, the port is taken, the ledger stopped. Misuse, Refused.
     """
+    _raise_file_limit()
     uvloop.run(_run(settings, ready))
 
 
