@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from tallystick import __version__
+from tallystick.canonical import Encodable
 from tallystick.channel.datagram import SECOND_NS
 from tallystick.channel.session import Session
 from tallystick.errors import Misuse, TallyError
@@ -68,6 +69,10 @@ class Live:
     mode: int | None = None
     visibility: str | None = None
 
+    def row(self) -> list[Encodable]:
+        """As the memory keeps it."""
+        return [self.last_knock_ns, self.address, self.received_bytes, self.sent_bytes, self.mode, self.visibility]
+
 
 class House:
     """One house. `start` to `stop`; `failed` is set when it cannot go on."""
@@ -92,6 +97,7 @@ class House:
         self._ceremonies: dict[bytes, InviteSession] = {}
         self._invite_sessions: set[InviteSession] = set()
         self._live: dict[bytes, Live] = {}
+        self._remembered: dict[bytes, list[Encodable]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._addresses: dict[bytes, str] = {}
         self._counts: dict[str, int] = {"sessions_confirmed": 0, "sessions_cut": 0, "bytes_in": 0, "bytes_out": 0}
@@ -248,10 +254,12 @@ class House:
                 await self.effects.run(invites.expired(invite.invite, now_ns=now_ns))
 
     def _remember(self) -> None:
-        self.machine.memory.change("pair time", lambda _: (self.clock(), None))
-        for pair, live in list(self._live.items()):
-            row = [live.last_knock_ns, live.address, live.received_bytes, live.sent_bytes, live.mode, live.visibility]
-            self.machine.memory.change(f"live/{pair.hex()}", lambda _, row=row: (row, None))  # type: ignore[misc]
+        changed = {pair: row for pair, live in list(self._live.items()) if (row := live.row()) != self._remembered.get(pair)}
+        rows: dict[str, Encodable] = {f"live/{pair.hex()}": row for pair, row in changed.items()}
+        self.machine.memory.put({"pair time": self.clock(), **rows})
+        self._remembered.update(changed)
+        for pair in changed.keys() - self._live.keys():
+            self._forget(pair)  # severed meanwhile
 
     # --- Doors (node/effects.py) -----------------------------------------------------------------------------------------
 
@@ -271,6 +279,7 @@ class House:
             else:
                 session.cut("severed")
         self._live.pop(pair, None)
+        self._remembered.pop(pair, None)
         await asyncio.to_thread(self._forget, pair)
 
     def _forget(self, pair: bytes) -> None:

@@ -8,7 +8,7 @@ with every knock is not in it but in `times` (node/times.py).
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -56,7 +56,8 @@ class Memory:
     def change(self, name: str, step: Callable[[Value], tuple[Encodable, _T]], *, durable: bool = False) -> _T:
         """Replace a row by what `step` makes of it, and return what it says besides.
 
-        Args: durable: on the disk on return; otherwise a crash may bring back the row before.  step: returns None to drop the row.
+        Args: durable: on the disk on return; otherwise a crash may bring back the row before, but never loses another row.
+            step: returns None to drop the row.
         Raises: Unavailable; what `step` raises.
         """
         with self._locked():
@@ -67,6 +68,11 @@ class Memory:
                 rows[name] = after
             self._store(rows, durable=durable)
         return said
+
+    def put(self, rows: Mapping[str, Encodable]) -> None:
+        """Replace several rows at once. Raises: Unavailable."""
+        with self._locked():
+            self._store({**self._load(), **rows}, durable=False)
 
     def forget(self, prefix: str) -> None:
         """Drop every row whose name begins so. Raises: Unavailable."""
@@ -83,7 +89,10 @@ class Memory:
         except OSError as error:
             raise Unavailable(f"cannot lock {self._path.name}: {error.strerror}", "check the owner and mode of the home") from error
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError as error:
+                raise Unavailable(f"cannot lock {self._path.name}: {error.strerror}", "the home must lie on a local disk") from error
             yield
         finally:
             os.close(lock)
@@ -108,8 +117,8 @@ class Memory:
                 data = memoryview(encode([VERSION, table]))
                 while data:
                     data = data[os.write(descriptor, data) :]
-                if durable:
-                    os.fsync(descriptor)
+                # Always: a name that points to a file without its bytes would lose what was durable before (XFS does that).
+                os.fsync(descriptor)
             finally:
                 os.close(descriptor)
             os.replace(new, self._path)
