@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import stat
 import threading
+import time
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -165,6 +166,23 @@ def test_closing_writes_what_is_queued(tmp_path: Path) -> None:
     assert isinstance(store.failure, Unavailable)
     with Store.open(path) as again:
         assert again.size() == 102 and again.failure is None
+
+
+def test_what_nobody_waits_for_joins_the_next_group(store: Store) -> None:
+    """It is recorded before what is recorded after it, in the same transaction; alone it waits a moment; closing writes it."""
+    store.later(answer(1), answer(2))
+    (third,) = store.append(answer(3)).result(10)
+    assert (third.index, third.tree_size) == (4, 5)
+    for n in range(4, 9):
+        store.later(answer(n))
+    until = time.monotonic() + 10
+    while store.size() < 10 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert [row.event for row in store.entries(2, 10)] == [answer(n) for n in range(1, 9)]
+    store.later(answer(9))
+    store.close()
+    with Store.open(store.path) as again:
+        assert again.size() == 11
 
 
 def test_a_ledger_is_never_made_anew(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ class Effects:
             case Later(events=events):
                 # Nobody waits for them, so nobody is told either; a ledger that has stopped ends the house by itself.
                 with suppress(Unavailable):
-                    self._store.append(*events)
+                    self._store.later(*events)
                 return None
             case Perform():
                 if perform is None:

@@ -147,6 +147,10 @@ class Store(Readers):
             raise AssertionError("a ticket with a loop has a waiter")
         return await ticket.waiter
 
+    def later(self, *events: Event) -> None:
+        """Record events with some later group, nobody waits for it. Lost when the process dies at once. Raises: as `append`."""
+        self._submit(_ticket(events, (), None, later=True))
+
     def _submit(self, ticket: Ticket) -> None:
         if self._writer is None:
             raise Unavailable("the ledger is closed")
@@ -235,12 +239,12 @@ class Store(Readers):
             raise unavailable(error) from error
 
 
-def _ticket(events: tuple[Event, ...], openings: Sequence[bytes], loop: asyncio.AbstractEventLoop | None) -> Ticket:
+def _ticket(events: tuple[Event, ...], openings: Sequence[bytes], loop: asyncio.AbstractEventLoop | None, *, later: bool = False) -> Ticket:
     if not events or len(events) > MAX_GROUP_ENTRIES:
         raise Misuse(f"1 to {MAX_GROUP_ENTRIES} events are recorded together")
     if openings and (len(openings) != len(events) or max(map(len, openings)) > MAX_OPENING_BYTES):
         raise Misuse(f"there is one opening for each event, of at most {MAX_OPENING_BYTES} bytes")
-    ticket = Ticket(events, tuple(map(entry.encode, events)), tuple(openings), loop)
+    ticket = Ticket(events, tuple(map(entry.encode, events)), tuple(openings), loop, later=later)
     if ticket.size > MAX_GROUP_BYTES:
         raise Misuse(f"events recorded together have at most {MAX_GROUP_BYTES} bytes")
     return ticket

@@ -1,8 +1,9 @@
 """Group commit: whatever was queued while the last group was being synced is the next group.
 
-There is no timer: a lone caller pays one sync, a thousand callers share one. The thread that writes is the only one; a group is at
-most 4,096 entries or 4 MiB; more than 65,536 waiting entries are refused. After the commit all callers of an event loop are woken
-by one `call_soon_threadsafe`.
+There is no timer for those who wait: a lone caller pays one sync, a thousand callers share one. What nobody waits for (`later`) joins
+the next group, and makes one of its own after 50 ms. The thread that writes is the only one; a group is at most 4,096 entries or
+4 MiB; more than 65,536 waiting entries are refused. After the commit all callers of an event loop are woken by one
+`call_soon_threadsafe`.
 
 An error of the disk stops the writer for good: after a failed sync nobody knows what the disk holds (Rebello et al., "Can
 Applications Recover from fsync Failures?", USENIX ATC 2020), so it is not tried again. A full disk and a busy database only fail
@@ -28,6 +29,7 @@ from tallystick.storage.book import Book, Request, unavailable
 MAX_GROUP_ENTRIES: Final = 4_096
 MAX_GROUP_BYTES: Final = 4 << 20
 MAX_QUEUED: Final = 65_536
+LATER_S: Final = 0.05
 CHECKPOINT_PAGES: Final = 4_000  # of 4 KiB: when the write-ahead log is brought home
 
 # A call that failed so has changed nothing on the disk; it may work again later.
@@ -37,12 +39,18 @@ Receipts = tuple[Receipt, ...]
 
 
 class Ticket(Request):
-    """A request on its way: who waits for it, and how they are told."""
+    """A request on its way: who waits for it, and how they are told. `later`: nobody does."""
 
     __slots__ = ("future", "loop", "size", "waiter")
 
     def __init__(
-        self, events: tuple[Event, ...], leaves: tuple[bytes, ...], openings: tuple[bytes, ...], loop: asyncio.AbstractEventLoop | None
+        self,
+        events: tuple[Event, ...],
+        leaves: tuple[bytes, ...],
+        openings: tuple[bytes, ...],
+        loop: asyncio.AbstractEventLoop | None,
+        *,
+        later: bool = False,
     ) -> None:
         self.events = events
         self.leaves = leaves
@@ -50,7 +58,7 @@ class Ticket(Request):
         self.outcome = None
         self.size = sum(map(len, leaves)) + sum(map(len, openings))
         self.loop = loop
-        self.future: Future[Receipts] | None = None if loop else Future()
+        self.future: Future[Receipts] | None = None if loop or later else Future()
         self.waiter: asyncio.Future[Receipts] | None = loop.create_future() if loop else None
 
 
@@ -66,6 +74,7 @@ class Writer:
         self._work = threading.Condition(threading.Lock())
         self._closing = False
         self._waiting = False
+        self._awaited = False  # somebody waits for what is queued
         self._failure: Unavailable | None = None
         self._wal_pages = 0
         book.db.set_wal_hook(self._wal_grew)
@@ -86,9 +95,12 @@ class Writer:
                 raise Unavailable("the ledger is closed")
             if self._queued + len(ticket.leaves) > MAX_QUEUED and self._queued:
                 raise Unavailable(f"{self._queued} entries are waiting for the disk", "The disk is slow; try again.")
+            first = not self._queue
             self._queue.append(ticket)
             self._queued += len(ticket.leaves)
-            if self._waiting:
+            awaited = ticket.future is not None or ticket.waiter is not None
+            self._awaited = self._awaited or awaited
+            if self._waiting and (awaited or first):
                 self._work.notify()
 
     def close(self) -> None:
@@ -106,9 +118,9 @@ class Writer:
 
     def _next_group(self) -> list[Ticket]:
         with self._work:
-            while not self._queue and not self._closing:
-                self._waiting = True
-                self._work.wait()
+            self._waiting = True
+            while not self._awaited and not self._closing and self._work.wait(LATER_S if self._queue else None):
+                pass
             self._waiting = False
             queue, entries, size = self._queue, 0, 0
             group: list[Ticket] = []
@@ -120,6 +132,7 @@ class Writer:
                 entries += len(ticket.leaves)
                 size += ticket.size
             self._queued -= entries
+            self._awaited = bool(queue)
             return group
 
     def _write(self, group: Sequence[Ticket]) -> None:
