@@ -54,7 +54,7 @@ async def meet(found: Village, *, ask: bool = True) -> TallyError | None:
         if ask:
             await session.get_json("/v1/ping", verb="pair.ping")
         else:
-            await asyncio.wait_for(asyncio.shield(session._connection.closed), 3)
+            await asyncio.wait_for(asyncio.shield(session.stream.connection.closed), 3)
     except TallyError as error:
         told = error
     try:

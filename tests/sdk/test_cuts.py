@@ -26,7 +26,7 @@ async def client(found: Village) -> HouseClient:
 
 def cut(client: HouseClient) -> None:
     """The network goes away: no end, no word."""
-    client.session._connection.abort()
+    client.session.stream.connection.abort()
 
 
 @pytest.mark.parametrize("kind", ["bytes", "file", "stream"])
@@ -104,7 +104,7 @@ def test_a_file_that_changes_under_a_cut_get_is_not_mixed(tmp_path: Path) -> Non
                 if not got:
                     asyncio.get_running_loop().create_task(replace())
                 got.extend(piece)
-                attic.session._connection.pause_reading()
+                attic.session.stream.connection.pause_reading()
 
             with pytest.raises(Unavailable):
                 await attic.get("a", sink)

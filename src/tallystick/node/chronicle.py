@@ -1,11 +1,13 @@
 """What a client's session leaves behind: entries of its own ledger, and the figures that `tally status` shows."""
 
+import asyncio
 import secrets
 import time
 
 from tallystick.canonical import Encodable, Value
 from tallystick.channel.session import Session
-from tallystick.node.checkpoints import ForkError, fork_event
+from tallystick.errors import Malformed, Refused
+from tallystick.node.checkpoints import ForkError, Show, Witness, fork_event, read_message, write_message
 from tallystick.node.connection import Connection
 from tallystick.node.dialling import Dialled
 from tallystick.node.halves import effects_of, stand
@@ -26,6 +28,7 @@ class Chronicle:
         self._session = session
         self._connection = connection
         self._effects = effects_of(machine)
+        self._witness = Witness(machine, pair)
 
     async def begun(self) -> None:
         """Key confirmation. A half that waited is known to stand now: the house answers the knocks of no other.
@@ -65,9 +68,31 @@ class Chronicle:
             )
         )
 
-    async def forked(self, fork: ForkError) -> None:
-        """The house's history was rewritten: both signed checkpoints are kept. Raises: Unavailable."""
-        await self._machine.store.record(fork_event(self._pair, fork, time.time_ns()))
+    def ask(self) -> bytes:
+        """The message that asks the house for its newest checkpoint."""
+        return self._witness.ask()
+
+    async def witnessed(self, message: bytes, now_ns: int) -> bytes | None:
+        """The house shows a checkpoint: judged, recorded, and only then cosigned.
+
+        Args: now_ns: the house's pair time.
+        Returns: the message with our cosignature; None when another session of this machine has seen a newer one meanwhile.
+        Raises: Malformed: no message of a house.  ForkError: its history was rewritten; both signed checkpoints are recorded.
+            Unproven: not signed by its log.  Unavailable.
+        """
+        shown = read_message(message)
+        if not isinstance(shown, Show):
+            raise Malformed("a house shows checkpoints and asks for none")
+        try:
+            event, cosign = await asyncio.to_thread(self._witness.judge, shown, now_ns)
+            if event is not None:
+                await self._machine.store.record(event)
+        except ForkError as fork:
+            await self._machine.store.record(fork_event(self._pair, fork, time.time_ns()))
+            raise
+        except Refused:
+            return None
+        return write_message(cosign)
 
     async def ended(self, reason: str, unfinished: bytes | None) -> None:
         """The session is over. `unfinished`: the reference of the signal whose answer never came whole. Raises: Unavailable."""

@@ -4,27 +4,27 @@ Reads are asked again. A put goes on where it stopped. What changes something an
 """
 
 import asyncio
-import hashlib
 import os
-import unicodedata
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypedDict, TypeVar
 from urllib.parse import quote, urlencode
 
-from tallystick.canonical import decimal
-from tallystick.errors import Malformed, Misuse, Refused, Unavailable, Unproven
+from tallystick.errors import Malformed, Misuse, Refused, Unavailable
 from tallystick.node.client import HouseSession, PairRow
+from tallystick.node.fetching import Fetch, Got, plain, target_of
 from tallystick.node.httpclient import Response
 from tallystick.node.machine import Machine
 from tallystick.node.upload import Progress, Reader, Source
+
+__all__ = ["Got", "HouseClient", "Stored"]
 
 TRIES: Final = 5  # in a row without one byte of progress
 WAIT_S: Final = 0.2  # before the first of them; doubled each time
 SMALL_BYTES: Final = 65_536  # goes in one request: sending it again costs less than asking where it stands
 PAGE: Final = 1_000
-LOG_PAGE: Final = 200
+
 
 _T = TypeVar("_T")
 
@@ -36,14 +36,6 @@ class Stored(TypedDict):
     size: int
     sha256: str
     version: int
-    entry: int
-
-
-class Got(TypedDict):
-    """What a get brought. `sha256`: of a whole file; None of a part."""
-
-    bytes: int
-    sha256: str | None
     entry: int
 
 
@@ -128,7 +120,7 @@ class HouseClient:
 
     async def ls(self, path: str = "/") -> list[dict[str, Any]]:
         """A folder, complete: name, kind (file or folder), bytes, modified_ns, sha256."""
-        place = _target("/v1/list", path, root=True)
+        place = target_of("/v1/list", path, root=True)
         files: list[dict[str, Any]] = []
         after = ""
         while True:
@@ -143,16 +135,16 @@ class HouseClient:
 
     async def stat(self, path: str) -> dict[str, Any]:
         """One file or folder: path, kind, bytes, modified_ns, sha256, version."""
-        found: dict[str, Any] = await self._read(_target("/v1/stat", path), "archive.stat")
+        found: dict[str, Any] = await self._read(target_of("/v1/stat", path), "archive.stat")
         return found
 
     async def rm(self, path: str) -> dict[str, Any]:
         """Take a file away; its content stays as a version. Not repeated when the answer is lost."""
-        return await self._change(lambda session: session.request("DELETE", _target("/v1/files", path), verb="archive.rm"))
+        return await self._change(lambda session: session.request("DELETE", target_of("/v1/files", path), verb="archive.rm"))
 
     async def mv(self, path: str, target: str, *, overwrite: bool = False) -> dict[str, Any]:
         """Rename within the house. Not repeated when the answer is lost."""
-        move = {"from": _plain(path), "to": _plain(target), "overwrite": overwrite}
+        move = {"from": plain(path), "to": plain(target), "overwrite": overwrite}
         async with self._turn:
             moved: dict[str, Any] = await (await self._live()).post_json("/v1/move", move, verb="archive.mv")
         return moved
@@ -185,7 +177,7 @@ class HouseClient:
         Raises: Refused: no such file, or not allowed.  Unproven: other bytes than the house has recorded.  Unavailable.
         """
         async with self._turn:
-            fetch = _Fetch(_target("/v1/files", path), sink, span, progress)
+            fetch = Fetch(target_of("/v1/files", path), sink, span, progress)
             await self._again(fetch.run, lambda: fetch.at, may_go_on=fetch.may_go_on)
         return fetch.result()
 
@@ -257,7 +249,7 @@ class HouseClient:
 
     async def _send(self, path: str, reader: Reader, progress: Progress | None) -> str:
         """Bring all bytes into a staged upload. Returns: its id."""
-        target = _target("/v1/files", path)
+        target = target_of("/v1/files", path)
         upload = ""
 
         async def send(session: HouseSession) -> None:
@@ -282,7 +274,7 @@ class HouseClient:
 
     async def _commit(self, path: str, upload: str, reader: Reader) -> Stored:
         """The closing signal. It may be given again when its answer was lost: an upload takes its place once and is gone."""
-        closing = {"upload": upload, "path": _plain(path), "size": reader.read, "sha256": reader.sha256}
+        closing = {"upload": upload, "path": plain(path), "size": reader.read, "sha256": reader.sha256}
         lost = False
 
         async def commit(session: HouseSession) -> Stored:
@@ -296,83 +288,10 @@ class HouseClient:
             except Refused:
                 if not lost:
                     raise
-                found = await session.get_json(_target("/v1/stat", path), verb="archive.stat")
+                found = await session.get_json(target_of("/v1/stat", path), verb="archive.stat")
                 if found["sha256"] != reader.sha256:
                     raise
                 version = int(found["version"] or 0)
                 return Stored(path=found["path"], size=found["bytes"], sha256=found["sha256"], version=version, entry=version)
 
         return await self._again(commit, lambda: 0)
-
-
-class _Fetch:
-    """One get, over as many sessions as it takes."""
-
-    def __init__(
-        self, target: str, sink: Callable[[bytes], object], span: tuple[int, int | None] | None, progress: Progress | None
-    ) -> None:
-        self._target = target
-        self._sink = sink
-        self._first, self._last = span or (0, None)
-        self._whole = span is None
-        self._progress = progress
-        self._hash = hashlib.sha256()
-        self._entry = 0
-        self._total: int | None = None
-        self._replaced = False
-        self.at = self._first
-        self.known: str | None = None
-
-    async def run(self, session: HouseSession) -> None:
-        """Fetch what is missing."""
-        headers = []
-        if not self._whole or self.at > self._first:
-            if self._total is not None and self.at == self._first + self._total:
-                return
-            headers.append(("range", f"bytes={self.at}-{'' if self._last is None else self._last}"))
-        response = await session.request("GET", self._target, verb="archive.get", headers=headers)
-        async with response:
-            self._check(response)
-            async for piece in response.aiter_bytes():
-                self._hash.update(piece)
-                self.at += len(piece)
-                self._sink(piece)
-                if self._progress is not None:
-                    self._progress(self.at - self._first, self._total)
-
-    def may_go_on(self) -> bool:
-        """Whether what is missing can be told from another file's bytes: by the hash the house names."""
-        return not self._replaced and (self.known is not None or self.at == self._first)
-
-    def _check(self, response: Response) -> None:
-        known = response.header("content-sha256")
-        length = response.header("content-length")
-        if self.at > self._first and known != self.known:
-            self._replaced = True
-            raise Unavailable("the file was replaced while it was fetched", "fetch it again")
-        self.known = known
-        self._entry = response.entry or 0
-        if self._total is None and length is not None:
-            self._total = decimal(length)
-
-    def result(self) -> Got:
-        """What came. Raises: Unproven."""
-        found = self._hash.hexdigest()
-        if self._whole and self.known is not None and found != self.known:
-            raise Unproven(
-                "the bytes that came are not those the house has recorded", "fetch it again; if it stays so, ask the house's owner"
-            )
-        return Got(bytes=self.at - self._first, sha256=found if self._whole else None, entry=self._entry)
-
-
-def _plain(path: str) -> str:
-    """A path as the archive spells it: below the root, in Unicode normal form C (macOS writes form D)."""
-    return unicodedata.normalize("NFC", path.removeprefix("/"))
-
-
-def _target(route: str, path: str, *, root: bool = False) -> str:
-    """The request target of a path. Raises: Misuse: it names no file."""
-    plain = _plain(path).rstrip("/") if root else _plain(path)
-    if not plain and not root:
-        raise Misuse("the path names no file", "write it from the root of the archive, as in papers/report.pdf")
-    return f"{route}/{quote(plain, safe='/')}" if plain else route

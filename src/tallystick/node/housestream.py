@@ -1,0 +1,243 @@
+"""What stands on a client's connection: the diode, the house's checkpoints, and an end in order.
+
+Requests and answers pass through to `http` (node/client.py signs and reads them). What is not an answer to our question, telemetry of
+version 1, or a checkpoint that continues the last one we saw takes the session with it, and is recorded (node/chronicle.py).
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Coroutine
+from typing import Any, Final
+
+from tallystick.channel.event import Checkpoint, Confirmed, Data, End, Event, Pong, Telemetry
+from tallystick.channel.session import Session, severed_record
+from tallystick.diode.telemetry import Severed, parse_telemetry
+from tallystick.errors import Malformed, Refused, TallyError, Unavailable, Unproven
+from tallystick.node.checkpoints import ForkError
+from tallystick.node.chronicle import Chronicle
+from tallystick.node.connection import Connection
+from tallystick.node.dialling import Dialled
+from tallystick.node.halves import end
+from tallystick.node.httpclient import HttpClient
+from tallystick.node.machine import Machine
+from tallystick.node.pairclock import PairClock
+from tallystick.pair.pairing import Role
+from tallystick.primitives import X25519KeyPair
+from tallystick.storage.rows import PairRow
+
+CHECKPOINT_S: Final = 2.0
+END_S: Final = 1.0
+MAX_CHECKPOINTS: Final = 16
+# Words of `Connection` that mean: the house sent what this side must never get.
+_BREACHES: Final = frozenset({"direction", "malformed", "after-end"})
+
+
+class HouseStream:
+    """One sealed stream to a house. `unanswered`: the reference of the signal asked last, for the record of a cut."""
+
+    def __init__(self, machine: Machine, pair: PairRow, dialled: Dialled) -> None:
+        """Takes the connection over; `start` uses it."""
+        self.clock = PairClock(machine.memory, pair.pairing)
+        # The stream keeps the offset it began with: time that jumps when a pong teaches us better would look like silence.
+        self._offset_ns = self.clock.offset_ns
+        self.session = Session.of_pair(
+            role=Role.CLIENT,
+            handshake=dialled.handshake,
+            suite=pair.suite,
+            static=machine.vault.machine.static,
+            ephemeral=lambda: X25519KeyPair.from_private(secrets.token_bytes(32)),
+            now_ns=self._stream_ns(),
+        )
+        self.connection = Connection(self.session, dialled.opened, self._stream_ns)
+        self.http = HttpClient(self.connection)
+        self.unanswered: bytes | None = None
+        self.failure: TallyError | None = None
+        self.closing = False
+        self._machine = machine
+        self._pair = pair
+        self._chronicle = Chronicle(machine, pair, dialled, self.session, self.connection)
+        loop = asyncio.get_running_loop()
+        self._confirmed: asyncio.Future[None] = loop.create_future()
+        self._witnessed: asyncio.Future[None] = loop.create_future()
+        self._standing: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._defect: BaseException | None = None
+        self._checkpoints = 0
+
+    def _stream_ns(self) -> int:
+        return max(time.time_ns() + self._offset_ns, 0)
+
+    async def start(self) -> None:
+        """Say the first word, and wait until the house has proven itself. A pair that was pending stands then.
+
+        Raises: Unavailable: it did not.  Refused, Malformed, Unproven: what came with its first words.
+        """
+        try:
+            await self.connection.start(self)
+            self.connection.write(self.session.start() + self.session.send_checkpoint(self._chronicle.ask()))
+            await self._confirmed
+            if self._standing is not None:
+                await asyncio.shield(self._standing)
+            self.check()
+        except BaseException:
+            self.connection.abort()
+            await self._settle()
+            raise
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing can be asked any more."""
+        return self.closing or self.connection.over or not self.http.usable
+
+    def check(self) -> None:
+        """Raises: why the stream is over."""
+        if self.failure is not None:
+            raise self.failure
+        if self.closing or self.connection.over:
+            raise Unavailable("the session is over", "open another one")
+
+    # --- What comes (connection.Above) -----------------------------------------------------------------------------------
+
+    def on_event(self, event: Event) -> None:
+        """What the connection brings."""
+        match event:
+            case Data(data=data):
+                self._data(data)
+            case Confirmed():
+                task = self._spawn(self._chronicle.begun())
+                if self._pair.state == "pending":
+                    self._standing = task
+                self._confirmed.set_result(None)
+            case Pong(time_ns=time_ns, sent_ns=sent_ns):
+                self.clock.taught(time_ns, sent_ns=sent_ns - self._offset_ns, received_ns=time.time_ns())
+            case End():
+                self.http.end_of_input()
+                self.connection.end(None)
+            case Telemetry(record=record):
+                self._telemetry(record)
+            case Checkpoint(message=message):
+                self._checkpoints += 1
+                if self._checkpoints > MAX_CHECKPOINTS:
+                    self._breach("checkpoint", message)
+                else:
+                    self._spawn(self._judge(message))
+            case _:
+                pass
+
+    def _data(self, data: bytes) -> None:
+        if self.closing and not self.http.busy:
+            self._breach("data", data)
+            return
+        try:
+            self.http.feed(data)
+        except Malformed:
+            self._breach("data", data)
+
+    def _telemetry(self, record: bytes) -> None:
+        try:
+            told = parse_telemetry(record, receiver=Role.CLIENT)
+        except Malformed:
+            self._breach("telemetry", record)
+            return
+        if isinstance(told, Severed) and told.pairing_id == self._pair.pairing:
+            self._fail(Refused("the house severed this pair", "to work with it again, pair with a new invite"), "severed")
+            self._spawn(end(self._machine, self._pair.pairing, reason="severed"))
+
+    async def _judge(self, message: bytes) -> None:
+        """The house shows its newest checkpoint: does it continue the one we saw last?"""
+        try:
+            cosignature = await self._chronicle.witnessed(message, self.clock.now_ns())
+        except Malformed:
+            self._breach("checkpoint", message)
+        except Unproven as error:
+            self._fail(error, "fork" if isinstance(error, ForkError) else "checkpoint")
+        else:
+            if cosignature is not None and not self.connection.over and not self.session.sent_end:
+                self.connection.write(self.session.send_checkpoint(cosignature))
+            if not self._witnessed.done():
+                self._witnessed.set_result(None)
+
+    def pause_writing(self) -> None:
+        """The socket has enough."""
+        self.http.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The socket wants more."""
+        self.http.resume_writing()
+
+    def lost(self, reason: str) -> None:
+        """The connection is over."""
+        busy = self.http.busy
+        if reason in _BREACHES and self.session.confirmed and self.failure is None:
+            self._breach(reason, b"")
+        error = self.failure or Unavailable("the session was cut", "the network or the house went away; try again")
+        self.http.lost(Unproven(error.message, error.hint) if isinstance(error, ForkError) else error)
+        if not self._confirmed.done():
+            self._confirmed.set_exception(Unavailable("the house did not prove itself on this connection", "try again; see `tally status`"))
+        if not self._witnessed.done():
+            self._witnessed.set_result(None)
+        if self.session.confirmed:
+            self._spawn(self._chronicle.ended(reason, self.unanswered if busy else None))
+
+    # --- Ending ----------------------------------------------------------------------------------------------------------
+
+    def _fail(self, error: TallyError, reason: str) -> None:
+        """The session is over for a reason of ours; whoever waits is told it."""
+        if self.failure is None:
+            self.failure = error
+        self.connection.cut(reason)
+
+    def _breach(self, what: str, data: bytes) -> None:
+        """The diode: recorded, and the session goes."""
+        self._fail(
+            Malformed("the house sent something that is neither an answer nor telemetry", "this end cut the session and recorded it"),
+            "diode",
+        )
+        self._spawn(self._chronicle.breached(what, data))
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, TallyError):
+            self._fail(error, "unrecorded")
+        else:
+            self._defect = error
+            self.connection.cut("failed")
+
+    async def tell_severed(self) -> bool:
+        """Say that this pairing has ended, before it ends here. Returns: whether the house has hung up on it, as it must."""
+        if self.over or self.session.sent_end:
+            return False
+        self.connection.write(self.session.send_telemetry(severed_record(self._pair.pairing)))
+        await asyncio.wait([self.connection.closed], timeout=END_S)
+        return self.connection.over
+
+    async def close(self) -> None:
+        """End in order: the checkpoint is judged, both ends say `end`, and everything is in this machine's ledger.
+
+        Raises: Unproven: the house's history was rewritten.  Malformed: the house broke the protocol.  Unavailable: not recorded.
+        """
+        first, self.closing = not self.closing, True
+        if first and not self.connection.over:
+            await asyncio.wait([self._witnessed], timeout=CHECKPOINT_S)
+            self.http.close()
+            self.connection.end(None)
+            await asyncio.wait([self.connection.closed], timeout=END_S)
+            self.connection.cut("no-end")
+        await self._settle()
+        if first and isinstance(self.failure, Unproven | Malformed | Unavailable):
+            raise self.failure
+
+    async def _settle(self) -> None:
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._defect is not None:
+            raise AssertionError("a defect of ours in a session") from self._defect
