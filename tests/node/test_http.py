@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from tallystick.errors import Malformed, Misuse, TallyError, Unavailable
-from tallystick.node.http import Message, Receive, Scope, Send
+from tallystick.node.http import COALESCE_BYTES, HttpServer, Message, Receive, Scope, SealedTransport, Send
 from tallystick.node.httpclient import HttpClient
 from tallystick.node.httpxadapter import SealedHttpx
 from tallystick.pair.pairing import Suite
@@ -636,3 +636,67 @@ async def test_two_clients_share_one_application() -> None:
     async with sealed(APP, session="one") as one, sealed(APP, session="two") as two:
         answers = await asyncio.gather(*(ask(ends.client, "GET", "/who") for ends in (one, two)))
         assert [b'"session":"%s"' % name in body for name, (_, body) in zip((b"one", b"two"), answers, strict=True)] == [True, True]
+
+
+async def test_the_transport_keeps_asyncio_s_promises() -> None:
+    """What uvicorn, or another protocol class, may ask of a transport."""
+    wire = Pipe()
+    changes: list[bool] = []
+    transport = SealedTransport(wire, {"tally": "s"}, asyncio.get_running_loop(), lambda: changes.append(transport.is_reading()))
+    with pytest.raises(AssertionError):
+        transport.get_protocol()
+    protocol = asyncio.Protocol()
+    transport.set_protocol(protocol)
+    assert transport.get_protocol() is protocol
+    assert transport.get_extra_info("tally") == "s"
+    assert not transport.can_write_eof()
+    transport.set_write_buffer_limits(1, 0)
+    transport.pause_reading()
+    transport.pause_reading()
+    transport.resume_reading()
+    transport.resume_reading()
+    assert changes == [False, True]
+    transport.write(b"")
+    transport.write(bytearray(b"ab"))
+    transport.write(memoryview(b"cd"))
+    assert (transport.get_write_buffer_size(), wire.frames) == (4, 0)
+    await asyncio.sleep(0)
+    assert (wire.sent, wire.frames) == (b"abcd", 1)
+    transport.write(bytes(COALESCE_BYTES))
+    assert wire.frames == 2  # a large write does not wait for the turn to end
+    transport.write(b"last")
+    transport.close()
+    transport.close()
+    transport.write(b"too late")
+    transport.abort()
+    assert wire.sent.endswith(b"last")
+    assert (wire.ended, wire.aborted, transport.is_closing(), transport.is_reading()) == ([None], False, True, False)
+    other = SealedTransport(below := Pipe(), {}, asyncio.get_running_loop(), lambda: None)
+    other.write(b"never sent")
+    other.abort()
+    await asyncio.sleep(0)
+    assert (below.aborted, below.sent, below.ended) == (True, b"", [])
+
+
+async def test_a_house_can_wait_for_its_last_answers() -> None:
+    """`drain` returns when no request is being answered."""
+    server = HttpServer(APP)
+    await server.drain()
+    wire = Pipe()
+    stream = wire.above = server.open(wire, None)
+    stream.feed(b"GET /who HTTP/1.1\r\nhost: house\r\n\r\n")
+    assert server.tasks == 1
+    await server.drain()
+    assert server.tasks == 0
+    await asyncio.sleep(0)
+    assert wire.sent.startswith(b"HTTP/1.1 200 OK")
+
+
+async def test_an_application_that_fails_on_its_own_connection_is_a_500() -> None:
+    """A ConnectionResetError is only taken for a disconnect when the other side is really gone."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise ConnectionResetError("to somebody else")
+
+    client, *_ = piped(app)
+    assert (await ask(client, "GET", "/"))[0] == 500

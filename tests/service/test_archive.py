@@ -1,6 +1,8 @@
 """The archive on a real directory: put, get, ls, stat, rm, mv, versions, summary."""
 
+import contextlib
 import errno
+import gc
 import hashlib
 import os
 import threading
@@ -490,6 +492,7 @@ class FailingDisk(Disk):
     """A disk whose n-th call from `arm(n)` on fails with an errno, once or for ever."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.calls: list[str] = []
         self._at = -1
         self._code = 0
@@ -622,3 +625,92 @@ def test_a_name_the_file_system_cannot_take_is_malformed(root: Path) -> None:
     with pytest.raises(Malformed, match="no name that long"):
         store(archive, "x" * 20 + "/a", b"1", 1)
     archive.close()
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_a_move_never_overwrites_with_or_without_help_of_the_kernel(root: Path, exclusive: bool) -> None:
+    """Where the kernel cannot rename without replacing, we look first."""
+    archive = Archive.open(root, SMALL, Disk(exclusive_rename=exclusive))
+    store(archive, "a", b"1", 1)
+    store(archive, "b", b"2", 2)
+    with pytest.raises(Refused, match="exists"):
+        archive.move(SafePath("a"), SafePath("b"), entry=3)
+    with pytest.raises(OSError, match="exists"):
+        archive._disk.rename_new("a", archive._fds["root"], "b", archive._fds["root"])
+    archive.move(SafePath("a"), SafePath("c"), entry=4)
+    assert visible(root) == {"b": b"2", "c": b"1"}
+    archive.close()
+
+
+def test_another_file_system_inside_the_archive_is_said_so(root: Path) -> None:
+    """EXDEV: a mount the owner made; the change is undone and the hint says why."""
+
+    class Mounted(Disk):
+        def rename(self, source: str, source_at: int, target: str, target_at: int) -> None:
+            if target == "a":
+                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+            super().rename(source, source_at, target, target_at)
+
+    archive = Archive.open(root, SMALL, Mounted())
+    with pytest.raises(Unavailable, match="another file system"):
+        store(archive, "a", b"1", 1)
+    assert archive.summary().uploads == 1
+    assert archive.open_entries() == ()
+    archive.close()
+
+
+def test_an_upload_is_read_back_when_its_hash_is_not_at_hand(root: Path) -> None:
+    """After a restart the hash is computed from the file, in pieces."""
+    content = os.urandom(3_000_000)
+    archive = Archive.open(root, SMALL)
+    with archive.begin(SafePath("a"), OWNER) as writer:
+        writer.write(content)
+    archive.close()
+    archive = Archive.open(root, SMALL)
+    sha256 = hashlib.sha256(content).digest()
+    archive.commit(writer.upload_id, owner=OWNER, length=len(content), sha256=sha256, path=SafePath("a"), entry=1)
+    assert read(archive, "a") == content
+    archive.close()
+
+
+def test_a_handle_nobody_closed_gives_its_descriptor_back(archive: Archive) -> None:
+    """An answer that is never streamed leaks nothing."""
+    store(archive, "a", b"1", 1)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(10):
+        archive.get(SafePath("a"))
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_no_call_leaks_a_descriptor(archive: Archive, root: Path) -> None:
+    """Whatever a client asks, and however it is refused, the descriptors are the same afterwards."""
+    store(archive, "d/a", b"1", 1)
+    (root / "link").symlink_to("/etc")
+    before = len(os.listdir("/proc/self/fd"))
+    for path in ("d/a", "d", "link", "link/a", "nothing", "d/a/b", "d/nothing"):
+        for call in (
+            lambda path=path: archive.get(SafePath(path)).close(),
+            lambda path=path: archive.stat(SafePath(path), digest=True),
+            lambda path=path: archive.ls(SafePath(path)),
+            lambda path=path: archive.versions(SafePath(path)),
+            lambda path=path: archive.get_version(SafePath(path), 3).close(),
+            lambda path=path: archive.move(SafePath(path), SafePath("d/a"), entry=5),
+            lambda path=path: store(archive, path + "/x/y", b"1", 6) if path != "d" else None,
+            lambda path=path: archive.remove(SafePath(path), entry=7) if path != "d/a" else None,
+        ):
+            with contextlib.suppress(Refused, Misuse):
+                call()
+        archive.expire(1 << 62)
+    archive.summary()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_knowledge_that_cannot_be_read_is_no_knowledge(archive: Archive, root: Path) -> None:
+    """A damaged cache costs a hash, not the file."""
+    store(archive, "a", b"hello", 1)
+    for path in (root / ".tally" / "known").iterdir():
+        path.write_bytes(b"{")
+    assert archive.stat(SafePath("a")).sha256 is None
+    assert archive.stat(SafePath("a"), digest=True).sha256 == hashlib.sha256(b"hello").digest()
+    assert read(archive, "a") == b"hello"

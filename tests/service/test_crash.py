@@ -22,7 +22,7 @@ from tallystick.service.archive import Archive, ArchiveSettings
 from tallystick.service.disk import Disk
 from tallystick.service.names import SafePath
 from tallystick.service.uploads import UploadLimits
-from tests.service.test_archive import OWNER, SMALL, read, store, visible
+from tests.service.test_archive import OWNER, SMALL, FailingDisk, read, store, visible
 
 
 class Died(BaseException):
@@ -33,6 +33,7 @@ class DyingDisk(Disk):
     """Dies ahead of call number `at`."""
 
     def __init__(self, at: int) -> None:
+        super().__init__()
         self.at = at
         self.calls: list[str] = []
 
@@ -182,6 +183,39 @@ def test_a_change_can_be_abandoned_wherever_the_process_died(name: str, tmp_path
         assert store(final, "afterwards", b"fine", 10).entry == 10
         final.close()
         shutil.rmtree(root)
+
+
+@pytest.mark.parametrize("for_ever", [False, True], ids=["once", "for ever"])
+@pytest.mark.parametrize("name", CASES)
+def test_a_change_whose_disk_fails_is_whole(name: str, for_ever: bool, tmp_path: Path) -> None:
+    """Whichever call fails: Unavailable and the old state, or an open entry that `complete` brings to the new one."""
+    scene, act, before, after = CASES[name]
+    for at in range(200):
+        root = tmp_path / f"{at}"
+        fate = FailingDisk()
+        archive = Archive.open(root, SMALL, fate)
+        scene(archive)
+        fate.arm(at, errno.EIO, for_ever=for_ever)
+        failed = False
+        try:
+            act(archive)
+        except Unavailable:
+            failed = True
+        calls = len(fate.calls)
+        fate.arm(-1, 0, for_ever=False)
+        begun = archive.open_entries() == (9,)
+        if begun:
+            assert failed
+            archive.complete(9)
+        assert visible(root) == (before if failed and not begun else after)
+        if visible(root) == before:
+            assert _versions(archive, set(before) | set(after)) == {}
+        assert archive.open_entries() == ()
+        archive.close()
+        if at >= calls:
+            break
+    else:
+        raise AssertionError("a change has more than two hundred calls")
 
 
 class PowerDisk(DyingDisk):
@@ -355,7 +389,7 @@ def test_a_race_of_links_never_leads_outside(tmp_path: Path) -> None:
     outside, root = tmp_path / "outside", tmp_path / "root"
     outside.mkdir()
     (outside / "file").write_bytes(b"secret")
-    exchange = disk._renameat2
+    exchange = disk.renameat2
     if exchange is None:
         pytest.skip("the C library has no renameat2")
     archive = Archive.open(root, ArchiveSettings(versions_per_path=0, uploads=SMALL.uploads))

@@ -125,9 +125,9 @@ class Changes:
         """Move a file to the versions, or remove an empty directory. Raises: Refused, Unavailable."""
         with telling("remove the file"), self.tree.parent(path) as parent:
             record = self._record("rm", path, entry, path, self.look_at(path, parent))
-            self.journal.begin(record)
-            self.journal.sync()
             try:
+                self.journal.begin(record)
+                self.journal.sync()
                 self._take(record, path, parent)
             except OSError as error:
                 if self.disk.look(path.name, parent) is not None:
@@ -158,9 +158,9 @@ class Changes:
         with telling("move the file"), self.tree.parent(source) as source_at, self.tree.parent(target, create=True) as target_at:
             record = self._record("mv", target, entry, source, self.look_at(source, source_at), overwrite=overwrite)
             self._may_replace(record, target, target_at)
-            self.journal.begin(record)
-            self.journal.sync()
             try:
+                self.journal.begin(record)
+                self.journal.sync()
                 self._shift(record, source, source_at, target, target_at)
             except OSError as error:
                 if self.disk.look(source.name, source_at) is not None:

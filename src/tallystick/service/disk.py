@@ -52,7 +52,13 @@ def telling(doing: str) -> Iterator[None]:
 
 
 class Disk:
-    """The real disk. All methods raise OSError; their callers stand inside `telling`."""
+    """The real disk. All methods raise OSError; their callers stand inside `telling`.
+
+    `exclusive_rename` says whether the kernel can rename without replacing; macOS and old C libraries cannot.
+    """
+
+    def __init__(self, *, exclusive_rename: bool = True) -> None:
+        self._renameat2 = renameat2 if exclusive_rename else None
 
     def before(self, call: str) -> None:
         """Called ahead of each call that changes the disk."""
@@ -108,8 +114,8 @@ class Disk:
         program writing the same name in the same instant could slip between.
         """
         self.before("rename")
-        if _renameat2 is not None:
-            if _renameat2(source_at, os.fsencode(source), target_at, os.fsencode(target), _RENAME_NOREPLACE) == 0:
+        if self._renameat2 is not None:
+            if self._renameat2(source_at, os.fsencode(source), target_at, os.fsencode(target), _RENAME_NOREPLACE) == 0:
                 return
             code = ctypes.get_errno()
             if code not in (errno.EINVAL, errno.ENOSYS):
@@ -155,4 +161,4 @@ def _load_renameat2() -> "ctypes._NamedFuncPointer | None":
     return function
 
 
-_renameat2: Final = _load_renameat2()
+renameat2: Final = _load_renameat2()
