@@ -5,6 +5,7 @@ resolved here and nowhere else, and only on the client side: a house never looks
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import re
 import socket
@@ -117,6 +118,8 @@ async def resolve(host: str, port: int) -> tuple[Endpoint, ...]:
 
     Raises: Unavailable: the name has no address, or no resolver answers.
     """
+    with contextlib.suppress(Misuse):
+        return (Endpoint.of(host, port),)  # an IP address: nobody is asked, no thread is woken
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM, proto=socket.IPPROTO_UDP)
     except (OSError, UnicodeError) as error:

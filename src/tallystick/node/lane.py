@@ -91,6 +91,9 @@ async def race(runs: Sequence[Run]) -> Dialled:
     Raises: Unavailable when all have given up.
     """
 
+    if len(runs) == 1:
+        return await runs[0]()
+
     async def later(place: int, run: Run) -> Dialled:
         await asyncio.sleep(STAGGER_S * place)
         return await run()
