@@ -6,6 +6,7 @@ Every method is one question with one consistent answer. What has been acknowled
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from heapq import merge
 from itertools import islice
 from pathlib import Path
@@ -25,6 +26,7 @@ from tallystick.tlog.proof import consistency_proof, inclusion_proof, range_hash
 from tallystick.tlog.tree import EMPTY_ROOT, HASH_BYTES, leaf_hash, perfect_root
 
 MAX_PAGE: Final = 10_000
+MAX_CACHED_ROWS: Final = 1_024  # the same row makes the same value: each knock and each command reads its pair's
 
 
 class Readers:
@@ -347,7 +349,8 @@ def _distinct(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
         last = row[0]
 
 
-def _pair(row: Sequence[Any]) -> PairRow:
+@lru_cache(MAX_CACHED_ROWS)
+def _pair(row: tuple[Any, ...]) -> PairRow:
     seen = row[19:23]
     return PairRow(
         pairing=row[0],
@@ -374,7 +377,8 @@ def _pair(row: Sequence[Any]) -> PairRow:
     )
 
 
-def _key(row: Sequence[Any]) -> KeyRow:
+@lru_cache(MAX_CACHED_ROWS)
+def _key(row: tuple[Any, ...]) -> KeyRow:
     targets = canonical.decode(row[7]) if row[7] else []
     return KeyRow(
         key_id=KeyId(row[0]),
@@ -397,7 +401,8 @@ def _key(row: Sequence[Any]) -> KeyRow:
     )
 
 
-def _invite(row: Sequence[Any]) -> InviteRow:
+@lru_cache(MAX_CACHED_ROWS)
+def _invite(row: tuple[Any, ...]) -> InviteRow:
     return InviteRow(
         invite=row[0],
         state=row[1],
