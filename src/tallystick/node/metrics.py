@@ -5,7 +5,6 @@ The figures are counts and states, never a record: what INTERFACE may see. Only 
 """
 
 import asyncio
-import contextlib
 import re
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -14,7 +13,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from tallystick.errors import Unavailable
+from tallystick.errors import TallyError, Unavailable
 
 MAX_HEAD_BYTES: Final = 4_096
 REQUEST_TIMEOUT_S: Final = 5.0
@@ -77,14 +76,20 @@ class MetricsServer:
             await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.TimeoutError):
+        try:
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), REQUEST_TIMEOUT_S)
-            status, body = self._answer(head)
+            try:
+                status, body = self._answer(head)
+            except TallyError as error:
+                status, body = "503 Service Unavailable", error.message.encode() + b"\n"
             writer.write(
                 f"HTTP/1.1 {status}\r\nContent-Type: {_TEXT}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
             )
             await writer.drain()
-        writer.close()
+        except (OSError, EOFError, asyncio.LimitOverrunError):
+            pass  # half a head, too long a one, or nobody there any more: no answer
+        finally:
+            writer.close()
 
     def _answer(self, head: bytes) -> tuple[str, bytes]:
         line, _, rest = head.partition(b"\r\n")
