@@ -23,7 +23,7 @@ from tallystick.node.lane import Address, Call, Dialled, Lane, race
 from tallystick.node.machine import Machine
 from tallystick.node.pairclock import InviteClock, PairClock
 from tallystick.pair.invite import Invite, invite_keys
-from tallystick.pair.pairing import derive_pair_keys
+from tallystick.pair.pairing import PairKeys, derive_pair_keys
 from tallystick.passage.effect import secret_name
 from tallystick.storage.rows import PairRow
 
@@ -82,21 +82,16 @@ def keep_addresses(machine: Machine, pairing: bytes, addresses: Sequence[Address
 
 def forget_pair(machine: Machine, pairing: bytes) -> None:
     """Drop what is remembered of a pair that is no more. Raises: Unavailable."""
+    machine.knockers.pop(pairing, None)
     for prefix in ("address", "mode", "offset", "asked", "live"):
         machine.memory.forget(f"{prefix}/{pairing.hex()}")
     machine.memory.times.forget(pairing)
 
 
 def _of_pair(machine: Machine, pair: PairRow, modes: Sequence[Mode]) -> Call:
-    secret = machine.vault.get_secret(secret_name(pair.pairing))
     name = pair.label or pair.pairing.hex()[:8]
-    if secret is None:
-        machine.record_local(Kind.PAIRING_BROKEN, pair=pair.pairing, reason="secret-missing")
-        raise Refused(f"the secret of the pair with {name} is gone", "sever it and pair again")
-    keys = derive_pair_keys(secret)
+    keys, knocker = machine.knockers.get(pair.pairing) or _prepare(machine, pair, name)
     clock = PairClock(machine.memory, pair.pairing)
-    static = machine.vault.machine.static
-    knocker = Knocker.of_pair(keys=keys, static=static, house_static=pair.static_key, pair_type=pair.pair_type, suite=pair.suite)
 
     def order(local: Endpoint) -> tuple[Mode, ...]:
         found = tuple(modes) or _fixed(machine)
@@ -114,6 +109,19 @@ def _of_pair(machine: Machine, pair: PairRow, modes: Sequence[Mode]) -> Call:
         clock=clock,
         keys=keys,
     )
+
+
+def _prepare(machine: Machine, pair: PairRow, name: str) -> tuple[PairKeys, Knocker]:
+    """The pair's keys, and the part of its handshake that is the same in every knock; kept until the pair ends or the process does."""
+    secret = machine.vault.get_secret(secret_name(pair.pairing))
+    if secret is None:
+        machine.record_local(Kind.PAIRING_BROKEN, pair=pair.pairing, reason="secret-missing")
+        raise Refused(f"the secret of the pair with {name} is gone", "sever it and pair again")
+    keys = derive_pair_keys(secret)
+    static = machine.vault.machine.static
+    knocker = Knocker.of_pair(keys=keys, static=static, house_static=pair.static_key, pair_type=pair.pair_type, suite=pair.suite)
+    machine.knockers[pair.pairing] = keys, knocker
+    return keys, knocker
 
 
 def _of_invite(machine: Machine, invite: Invite, modes: Sequence[Mode]) -> Call:

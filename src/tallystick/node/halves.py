@@ -70,6 +70,7 @@ async def usable(machine: Machine, pair: PairRow, now_ns: int) -> PairRow:
     row = machine.store.pair(pair.pairing)
     name = pair.label or pair.pairing.hex()[:8]
     if row is None or row.state not in ("pending", "standing"):
+        machine.knockers.pop(pair.pairing, None)
         raise Refused(f"the pair with {name} is {row.state if row else 'unknown'}", "pair again with a new invite")
     if row.role is not Role.CLIENT:
         raise Misuse(f"{name} is a client of this house", "a house never connects to the machines that are paired to it")

@@ -1,11 +1,12 @@
 """A machine: its home, its keys, its ledger. Made once; opened by every command. This file and `build` choose the windows."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 
 from tallystick import __version__
+from tallystick.channel.knocker import Knocker
 from tallystick.errors import Misuse, Refused
 from tallystick.keys import KeyId
 from tallystick.ledger.event import Event, Kind
@@ -13,7 +14,7 @@ from tallystick.ledger.receipt import Receipt
 from tallystick.node.home import Home
 from tallystick.node.memory import Memory
 from tallystick.node.settings import Settings
-from tallystick.pair.pairing import Role
+from tallystick.pair.pairing import PairKeys, Role
 from tallystick.storage.sqlite import Store
 from tallystick.vault import FileVault, RecoveryKey, best_vault_found, new_recovery
 
@@ -38,6 +39,8 @@ class Machine:
     role: Role
     house_id: KeyId
     log_name: str
+    knockers: dict[bytes, tuple[PairKeys, Knocker]] = field(default_factory=dict, repr=False)
+    """By pairing id, what this process has already made of a pair's secret to knock with (node/dialling.py)."""
 
     @classmethod
     def create(cls, settings: Settings, role: Role, *, owner: KeyId | None = None) -> tuple[Self, RecoveryKey | None]:
