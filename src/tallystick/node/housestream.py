@@ -82,6 +82,8 @@ class HouseStream:
             self.check()
         except BaseException:
             self.connection.abort()
+            if self._confirmed.done() and not self._confirmed.cancelled():
+                self._confirmed.exception()  # seen: it is what we raise, or no longer matters
             await self._settle()
             raise
 

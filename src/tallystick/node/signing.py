@@ -6,7 +6,7 @@ from typing import Final
 
 from tallystick.errors import Malformed, Misuse
 from tallystick.gate.headers import encode_headers, end_to_end
-from tallystick.gate.opening import SALT_BYTES, BodyDigest, Target, commitments_of, encode_opening, make_opening
+from tallystick.gate.opening import SALT_BYTES, BodyDigest, Opened, Opening, commitments_of, encode_opening
 from tallystick.gate.signal import Signal, encode_signal
 from tallystick.gate.stream import MACHINE
 from tallystick.keys import Signer, sign1
@@ -52,7 +52,14 @@ def sign_request(
         raise Misuse("a header is not ASCII", "encode its value (RFC 8187)") from None
     except Malformed as error:
         raise Misuse(error.message, error.hint) from None
-    opening = make_opening(secrets.token_bytes(3 * SALT_BYTES), target=Target(method=method, path=target), headers=committed, body=body)
+    salts = secrets.token_bytes(3 * SALT_BYTES)
+    # Put together by hand and checked once, when it is encoded: `make_opening` would check it a second time.
+    opening = Opening(
+        target=Opened(salt=salts[:SALT_BYTES], value=[method, target]),
+        headers=Opened(salt=salts[SALT_BYTES : 2 * SALT_BYTES], value=[[name, value] for name, value in committed]),
+        body=Opened(salt=salts[2 * SALT_BYTES :], value=None if body is None else [body.length, body.sha256]),
+    )
+    opened = encode_opening(opening)
     commitments, _ = commitments_of(opening)
     cose = sign1(
         signer,
@@ -69,6 +76,6 @@ def sign_request(
             )
         ),
     )
-    carried = tuple((name.decode("ascii"), value.decode("ascii")) for name, value in encode_headers(cose, encode_opening(opening)))
+    carried = tuple((name.decode("ascii"), value.decode("ascii")) for name, value in encode_headers(cose, opened))
     # The signature is the last element of a COSE_Sign1, and both algorithms have signatures of 64 bytes.
     return SignedRequest(carried, sha256(cose[-_SIGNATURE_BYTES:]))
