@@ -15,7 +15,8 @@ from tallystick.net.stream import Opened
 
 RECEIVE_BYTES: Final = 262_144
 HIGH_WATER_BYTES: Final = 1_048_576
-LINGER_S: Final = 3.0  # how long a closed side waits for the other's `end`
+MAX_UNREAD_BYTES: Final = 4 * HIGH_WATER_BYTES  # answers stop at the high water; what else is said to one who does not read ends here
+LINGER_S: Final = 3.0  # how long a closed side waits for the other's `end`, and for the next byte of what is queued to leave
 _SECOND_NS: Final = 10**9
 
 
@@ -140,6 +141,8 @@ class Connection(asyncio.BufferedProtocol):
     def _flush(self) -> None:
         if not self._over:
             self.write(self.session.outgoing())
+            if self.unread_bytes > MAX_UNREAD_BYTES:
+                self._abort("limits")
 
     # --- What HTTP needs (http.Wire) -------------------------------------------------------------------------------------
 
@@ -176,17 +179,35 @@ class Connection(asyncio.BufferedProtocol):
         """Close at once: whatever was unfinished is void."""
         self._abort("aborted")
 
-    def cut(self, reason: str) -> None:
-        """Close at once for a reason of ours (a word for the ledger); what was queued still leaves."""
-        if not self._over:
+    def cut(self, reason: str, *, unread: bool = True) -> None:
+        """Close at once for a reason of ours (a word for the ledger). `unread`: what was queued still leaves."""
+        if not unread and self.unread_bytes:
+            self._abort(reason)
+        elif not self._over:
             self._reason = reason
             self._close()
+
+    @property
+    def unread_bytes(self) -> int:
+        """How much is queued here because the other side takes no more."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def _close(self) -> None:
         """Let what is queued leave, then close."""
         if not self._over and self._transport is not None:
             self._transport.close()
+            if self.unread_bytes:
+                asyncio.get_running_loop().call_later(LINGER_S, self._give_up, self.unread_bytes)
             self._finish(self._reason or "end")
+
+    def _give_up(self, before: int) -> None:
+        """Whoever takes no byte for so long takes none at all: without this a closed connection would stay as long as he likes."""
+        left = self.unread_bytes
+        if left and self._transport is not None:
+            if left >= before:
+                self._transport.abort()
+            else:
+                asyncio.get_running_loop().call_later(LINGER_S, self._give_up, left)
 
     def _abort(self, reason: str) -> None:
         if not self._over:

@@ -86,7 +86,8 @@ class PairSession:
         if self.confirmed and not self._connection.over and not self._connection.session.sent_end:
             record = encode_telemetry(Severed(pairing_id=self.pair.pairing))
             self._connection.write(self._connection.session.send_telemetry(record))
-        self._connection.cut("severed")
+        # The rest of an answer that fills every buffer on the way is not for a stranger, and the word would come after it.
+        self._connection.cut("severed", unread=False)
 
     def shutdown(self) -> None:
         """Answer what is under way, then end in order."""
