@@ -265,8 +265,8 @@ class House:
 
     async def open_pair(self, pair: bytes) -> None:
         """From now on this pair's knocks are heard."""
-        row = self.machine.store.pair(pair)
         secret = await asyncio.to_thread(self.machine.vault.get_secret, secret_name(pair))
+        row = self.machine.store.pair(pair)  # read last: it may have ended meanwhile
         if row is not None and row.stands and row.role is Role.HOUSE and secret is not None:
             self._step.let_in(row, derive_pair_keys(secret))
 
@@ -295,8 +295,8 @@ class House:
 
     async def open_invite(self, invite: bytes) -> None:
         """From now on knocks with this invite are heard."""
-        row = self.machine.store.invite(invite)
         secret = await asyncio.to_thread(self.machine.vault.get_secret, invite_name(invite))
+        row = self.machine.store.invite(invite)
         if row is not None and row.state == "open" and secret is not None:
             self._step.expect(row, secret)
 
