@@ -5,13 +5,18 @@ last, cosigns it with its witness key and keeps it. A house whose history was re
 two signed checkpoints as evidence.
 """
 
+import contextlib
+import fcntl
+import os
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from tallystick.canonical import decode, encode
-from tallystick.errors import Malformed, Unproven
+from tallystick.errors import Malformed, Unavailable, Unproven
 from tallystick.ledger.event import Event, Kind
 from tallystick.node.machine import ED25519_TYPE, ML_DSA_44_TYPE, Machine, log_name_of
 from tallystick.pair.outcome import Half
@@ -108,7 +113,7 @@ class Publisher:
             return CheckpointRow(size=size, root=root, time_ns=now_ns, note=note)
 
     def show(self, seen: int) -> Show:
-        """The newest checkpoint and its proof from `seen`. Raises: Malformed: the client saw more than there ever was. Unavailable."""
+        """The newest checkpoint, and its proof from `seen`; none where the client saw more than there ever was. Raises: Unavailable."""
         newest = self.newest()
         if seen > newest.size:
             newest = self.newest(fresh=True)
@@ -117,16 +122,15 @@ class Publisher:
             return Show(newest.note, ())
         return Show(newest.note, self._machine.store.consistency(seen, newest.size) if 0 < seen < newest.size else ())
 
-    def cosigned(self, pair: PairRow, client: bytes, line: str, now_ns: int) -> Event:
-        """The event of a cosignature that holds over our newest checkpoint. Raises: Malformed, Unproven."""
-        latest = self._machine.store.latest_checkpoint()
-        if latest is None:
-            raise Malformed("a cosignature for a checkpoint that was never shown")
-        signature = parse_signature(line.rstrip("\n"))
-        key = VerifierKey(name=log_name_of(client), type=SignatureType.COSIGNATURE, public=pair.witness_key)
+    def cosigned(self, pair: PairRow, shown: bytes, line: str, now_ns: int) -> Event:
+        """The event of a pair's cosignature over the note that its session was shown. Raises: Malformed, Unproven."""
+        signature = parse_signature(line.removesuffix("\n"))
+        if signature.line() != line:
+            raise Malformed("a cosignature is one line with its newline")
+        key = VerifierKey(name=log_name_of(pair.subject), type=SignatureType.COSIGNATURE, public=pair.witness_key)
         if signature.name != key.name or signature.key_id != key.key_id:
             raise Unproven("the cosignature is not by this pair's witness key")
-        checkpoint, note = read_checkpoint(latest.note)
+        checkpoint, note = read_checkpoint(shown)
         verifier(key).verify(note.text.encode(), signature.signature)
         return Event.of(
             Kind.CHECKPOINT_COSIGNED,
@@ -139,6 +143,7 @@ class Publisher:
             root=checkpoint.root,
             cosigner=signature.name,
             by="peer",
+            ext={"cosignature": line.encode()},
         )
 
 
@@ -165,31 +170,54 @@ class Witness:
     """A client's side for one pair: what it saw last, and what it does with what it is shown."""
 
     def __init__(self, machine: Machine, pair: PairRow) -> None:
-        """Raises: AssertionError: the pair is not one in which the other side is the house."""
-        proposal = machine.store.entry(pair.created)
-        if proposal is None:
-            raise AssertionError("a pair's proposal is in the ledger")
-        event = proposal.event
-        name = event.text("log_name")
+        """`pair`: one in which the other side is the house."""
         self._machine = machine
         self._pair = pair
-        keys = event.get("log_keys")
-        self._log: list[Verifier] = [
-            verifier(VerifierKey(name=name, type=SignatureType(kind), public=public))
-            for kind, public in (keys if isinstance(keys, tuple) else ())
-        ]
-        self._origin = name
+
+    def _log(self) -> tuple[str, list[Verifier]]:
+        """Name and keys of the house's log, from the pair's proposal. Read when a checkpoint has come: no connection waits for it."""
+        proposal = self._machine.store.entry(self._pair.created)
+        if proposal is None:
+            raise AssertionError("a pair's proposal is in the ledger")
+        name, keys = proposal.event.text("log_name"), proposal.event.get("log_keys")
+        kinds = keys if isinstance(keys, tuple) else ()
+        return name, [verifier(VerifierKey(name=name, type=SignatureType(kind), public=public)) for kind, public in kinds]
 
     def ask(self) -> bytes:
         """What to send at the start of a session."""
-        return write_message(Ask(0 if self._pair.seen is None else self._pair.seen.size))
+        return write_message(self._question())
+
+    def _question(self) -> Ask:
+        return Ask(0 if self._pair.seen is None else self._pair.seen.size)
+
+    def take(self, show: Show, now_ns: int) -> Cosign | Ask:
+        """Judge what the house shows, record it, and only then cosign; one after the other for all sessions of this machine.
+
+        Two sessions that judged side by side against the same old checkpoint could cosign two histories that both continue it.
+        Returns: the cosignature; or a new question when another session has seen another checkpoint since this one asked.
+        Raises: ForkError, Unproven, Malformed, Unavailable.
+        """
+        store = self._machine.store
+        with _alone(self._machine.home.path / "witness.lock"):
+            fresh = store.pair(self._pair.pairing)
+            if fresh is None:
+                raise AssertionError("a pair's row does not go away")
+            if fresh.seen != self._pair.seen:
+                self._pair = fresh
+                return self._question()
+            event, cosign = self.judge(show, now_ns)
+            if event is not None:
+                store.append(event).result()
+                self._pair = store.pair(self._pair.pairing) or fresh
+        return cosign
 
     def judge(self, show: Show, now_ns: int) -> tuple[Event | None, Cosign]:
         """Check what the house shows. Returns: the event to record (None when nothing is new) and the cosignature to send.
 
         Raises: ForkError, Unproven, Malformed.
         """
-        signed = verify_checkpoint(show.note, log=self._log, origin=self._origin)
+        origin, log = self._log()
+        signed = verify_checkpoint(show.note, log=log, origin=origin)
         checkpoint = signed.checkpoint
         seen = self._pair.seen
         if seen is not None:
@@ -221,6 +249,19 @@ class Witness:
             by="local",
         )
         return event, Cosign(line)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise Unavailable(f"cannot lock {path.name}: {error.strerror}", "check the owner and mode of the home") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def fork_event(pair: PairRow, fork: ForkError, now_ns: int) -> Event:
