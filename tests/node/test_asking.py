@@ -12,7 +12,7 @@ from tallystick.keys import Signer
 from tallystick.ledger.event import Kind
 from tallystick.node.asking import Redeemed, redeem
 from tallystick.node.client import HouseSession
-from tallystick.node.halves import usable
+from tallystick.node.halves import keeping, sweep, usable
 from tallystick.node.machine import Machine
 from tallystick.node.pairclock import PairClock
 from tallystick.node.settings import load
@@ -212,6 +212,43 @@ def test_a_half_that_nobody_approved_lapses(tmp_path: Path) -> None:
             await usable(laptop, pair, pair.expires_ns)
         assert kept(laptop) == (0, 0)
         assert found.pair_of("laptop").state == "expired"
+
+    run(tmp_path, scene)
+
+
+def test_secrets_that_a_crash_left_are_swept(tmp_path: Path) -> None:
+    """A secret without a living pair goes at the next pairing; one whose entry is being written stays, and so do those of living pairs."""
+
+    async def scene(found: Village) -> None:
+        await found.join("laptop")
+        laptop = found.member("laptop")
+        left, alive = secret_name(bytes(32)), secret_name(found.pair_of("laptop").pairing)
+        laptop.vault.put_secret(left, b"x" * 32)
+        with keeping(laptop):
+            sweep(laptop)
+            assert laptop.vault.list(SECRET_PREFIX) == tuple(sorted((left, alive)))
+        sweep(laptop)
+        assert laptop.vault.list(SECRET_PREFIX) == (alive,)
+        found.machine.vault.put_secret(left, b"x" * 32)
+        sweep(found.machine)
+        assert left in found.machine.vault.list(SECRET_PREFIX)  # a house that runs keeps halves of its own at any time
+
+    run(tmp_path, scene)
+
+
+def test_two_processes_may_learn_at_once_that_a_half_stands(tmp_path: Path) -> None:
+    """Both open their first session of a pending half: it stands once, and neither fails for the other."""
+
+    async def scene(found: Village) -> None:
+        laptop = found.member("laptop")
+        redeemed = await ask(laptop, await found.invite(), wait_s=0)
+        await found.approve(redeemed.pairing_id)
+        pair = found.pair_of("laptop")
+        sessions = await asyncio.gather(*(HouseSession.open(laptop, pair) for _ in range(3)))
+        for session in sessions:
+            await session.get_json("/v1/ping", verb="pair.ping")
+            await session.close()
+        assert [row.event.kind for row in laptop.store.entries()].count(Kind.PAIRING_APPROVED) == 1
 
     run(tmp_path, scene)
 

@@ -24,7 +24,7 @@ from tallystick.node.approval import WORDS, Human, read_standing, sign_approval
 from tallystick.node.checkpoints import Show, Witness, house_log_keys
 from tallystick.node.connection import Connection
 from tallystick.node.dialling import Dialled, dial, keep_addresses
-from tallystick.node.halves import drop, effects_of, label_for, stand
+from tallystick.node.halves import drop, effects_of, keeping, label_for, stand, sweep
 from tallystick.node.host import has_aes_hardware, host_facts
 from tallystick.node.machine import Machine
 from tallystick.node.pairclock import PairClock
@@ -76,6 +76,7 @@ async def redeem(
     """
     if (human is not None) != (invite.pair_type is PairType.ADMIN):
         raise Misuse("a human key is given exactly for an ADMIN pairing", "make one with `tally key new`")
+    sweep(machine)
     # Asked first: a person who types a passphrase must not hold up the ceremony.
     signer = None if human is None else await asyncio.to_thread(human)
     dialled = await dial(machine, invite, timeout_s=timeout_s)
@@ -240,20 +241,20 @@ class _Asking:
         machine, half = self._machine, store.half
         if ceremony.check is None:
             raise AssertionError("a half is stored after the words are known")
-        await effects_of(machine).run(
-            pairing.proposed(
-                half,
-                label=label_for(machine, half.label, half.house_static),
-                session=self._session.handshake_hash,
-                invite=invite_id(self._invite.secret),
-                address=None,
-                genesis=False,
-                preapproved=False,
-                shown={"words": " ".join(ceremony.check.words).encode(), "digits": ceremony.check.digits.encode()},
-                now_ns=time.time_ns(),
-                extra=house_log_keys(half),
-            )
+        walk = pairing.proposed(
+            half,
+            label=label_for(machine, half.label, half.house_static),
+            session=self._session.handshake_hash,
+            invite=invite_id(self._invite.secret),
+            address=None,
+            genesis=False,
+            preapproved=False,
+            shown={"words": " ".join(ceremony.check.words).encode(), "digits": ceremony.check.digits.encode()},
+            now_ns=time.time_ns(),
+            extra=house_log_keys(half),
         )
+        with keeping(machine):
+            await effects_of(machine).run(walk)
         addresses = self._invite.addresses
         keep_addresses(machine, half.pairing_id, [self._dialled.address, *(each for each in addresses if each != self._dialled.address)])
         if self._pong is not None:

@@ -1,16 +1,23 @@
 """A client's half of a pair: how it comes to stand, and how it ends. Each way is a passage; here is what goes with it at a client."""
 
+import contextlib
+import fcntl
+import os
 import time
+from collections.abc import Iterator
+from typing import Final
 
-from tallystick.errors import Misuse, Refused
-from tallystick.ledger.receipt import Receipt
+from tallystick.errors import Misuse, Refused, Unavailable
 from tallystick.node.dialling import forget_pair
 from tallystick.node.effects import Effects, NoDoors
 from tallystick.node.machine import Machine
 from tallystick.pair.pairing import Role, free_label
 from tallystick.passage import pairing
+from tallystick.passage.effect import SECRET_PREFIX, secret_name
 from tallystick.passage.pairing import Signed
 from tallystick.storage.rows import PairRow
+
+ALIVE: Final = frozenset({"pending", "standing", "restored"})
 
 
 def effects_of(machine: Machine) -> Effects:
@@ -18,28 +25,33 @@ def effects_of(machine: Machine) -> Effects:
     return Effects(machine.store, machine.vault, NoDoors())
 
 
-async def stand(machine: Machine, pair: PairRow, signed: Signed | None) -> Receipt:
+async def stand(machine: Machine, pair: PairRow, signed: Signed | None) -> None:
     """The house has let the pairing stand, and this is how we know.
 
     Args: signed: its statement; None when a session of the pair was confirmed, which only a standing pair can bring about.
-    An older pair with the same house ends here: the house lets one pair of two machines stand, so it has ended there.
+    An older pair with the same house ends here: the house lets one pair of two machines stand, so it has ended there. When another
+    process of this machine was first, that is as good.
     Raises: Refused: it does not wait, or waited too long.  Unavailable.
     """
     for old in machine.store.pairs():
         if old.stands and old.role is Role.CLIENT and old.static_key == pair.static_key and old.pairing != pair.pairing:
             await end(machine, old.pairing, reason="paired-anew")
-    return await effects_of(machine).run(
-        pairing.approved(
-            pair=pair.pairing,
-            pair_type=pair.pair_type,
-            label=pair.label,
-            keys=(),
-            genesis=False,
-            signed=signed,
-            by="peer" if signed is None else "statement",
-            now_ns=time.time_ns(),
-        )
+    walk = pairing.approved(
+        pair=pair.pairing,
+        pair_type=pair.pair_type,
+        label=pair.label,
+        keys=(),
+        genesis=False,
+        signed=signed,
+        by="peer" if signed is None else "statement",
+        now_ns=time.time_ns(),
     )
+    try:
+        await effects_of(machine).run(walk)
+    except Refused:
+        row = machine.store.pair(pair.pairing)
+        if row is None or not row.stands:
+            raise
 
 
 async def end(machine: Machine, pair: bytes, *, reason: str) -> None:
@@ -57,6 +69,49 @@ async def drop(machine: Machine, pair: bytes, *, reason: str) -> None:
     """No pair came of a half: recorded, then its secret destroyed. Raises: Unavailable."""
     await effects_of(machine).run(pairing.denied(pair=pair, signed=None, reason=reason, now_ns=time.time_ns()))
     forget_pair(machine, pair)
+
+
+def sweep(machine: Machine) -> None:
+    """Destroy the secrets of pairs that are no more, which a process that died between an entry and its effect has left.
+
+    A half whose entry is still being written has a secret and no pair yet: `keeping` says so. A house sweeps its own at its start.
+    Raises: Unavailable.
+    """
+    if machine.role is Role.HOUSE:
+        return
+    with _locked(machine, wait=False) as mine:
+        if not mine:
+            return
+        alive = {secret_name(row.pairing) for row in machine.store.pairs() if row.state in ALIVE}
+        for name in machine.vault.list(SECRET_PREFIX):
+            if name not in alive:
+                machine.vault.delete_secret(name)
+
+
+@contextlib.contextmanager
+def keeping(machine: Machine) -> Iterator[None]:
+    """While a half is on its way into vault and ledger, nobody sweeps. Raises: Unavailable."""
+    with _locked(machine, wait=True):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(machine: Machine, *, wait: bool) -> Iterator[bool]:
+    """flock(2) on `pairing.lock`: several may keep at once, one sweeps alone or not at all."""
+    path = machine.home.path / "pairing.lock"
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise Unavailable(f"cannot open {path.name}: {error.strerror}", "check the owner and the free space of the home") from error
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mine = True
+        except BlockingIOError:
+            mine = False
+        yield mine
+    finally:
+        os.close(file)
 
 
 async def lapse(machine: Machine, pair: bytes) -> None:
