@@ -6,7 +6,7 @@ import time
 
 from tallystick.canonical import Encodable, Value
 from tallystick.channel.session import Session
-from tallystick.errors import Malformed, Refused
+from tallystick.errors import Malformed
 from tallystick.node.checkpoints import ForkError, Show, Witness, fork_event, read_message, write_message
 from tallystick.node.connection import Connection
 from tallystick.node.dialling import Dialled
@@ -72,11 +72,11 @@ class Chronicle:
         """The message that asks the house for its newest checkpoint."""
         return self._witness.ask()
 
-    async def witnessed(self, message: bytes, now_ns: int) -> bytes | None:
+    async def witnessed(self, message: bytes, now_ns: int) -> bytes:
         """The house shows a checkpoint: judged, recorded, and only then cosigned.
 
         Args: now_ns: the house's pair time.
-        Returns: the message with our cosignature; None when another session of this machine has seen a newer one meanwhile.
+        Returns: the message with our cosignature; or with a new question, when another session of this machine has seen another meanwhile.
         Raises: Malformed: no message of a house.  ForkError: its history was rewritten; both signed checkpoints are recorded.
             Unproven: not signed by its log.  Unavailable.
         """
@@ -84,15 +84,10 @@ class Chronicle:
         if not isinstance(shown, Show):
             raise Malformed("a house shows checkpoints and asks for none")
         try:
-            event, cosign = await asyncio.to_thread(self._witness.judge, shown, now_ns)
-            if event is not None:
-                await self._machine.store.record(event)
+            return write_message(await asyncio.to_thread(self._witness.take, shown, now_ns))
         except ForkError as fork:
             await self._machine.store.record(fork_event(self._pair, fork, time.time_ns()))
             raise
-        except Refused:
-            return None
-        return write_message(cosign)
 
     async def ended(self, reason: str, unfinished: bytes | None) -> None:
         """The session is over. `unfinished`: the reference of the signal whose answer never came whole. Raises: Unavailable."""

@@ -74,8 +74,7 @@ class HouseStream:
         Raises: Unavailable: it did not.  Refused, Malformed, Unproven: what came with its first words.
         """
         try:
-            await self.connection.start(self)
-            self.connection.write(self.session.start() + self.session.send_checkpoint(self._chronicle.ask()))
+            await self.connection.start(self, self.session.start() + self.session.send_checkpoint(self._chronicle.ask()))
             await self._confirmed
             if self._standing is not None:
                 await asyncio.shield(self._standing)
@@ -149,14 +148,14 @@ class HouseStream:
     async def _judge(self, message: bytes) -> None:
         """The house shows its newest checkpoint: does it continue the one we saw last?"""
         try:
-            cosignature = await self._chronicle.witnessed(message, self.clock.now_ns())
+            answer = await self._chronicle.witnessed(message, self.clock.now_ns())
         except Malformed:
             self._breach("checkpoint", message)
         except Unproven as error:
             self._fail(error, "fork" if isinstance(error, ForkError) else "checkpoint")
         else:
-            if cosignature is not None and not self.connection.over and not self.session.sent_end:
-                self.connection.write(self.session.send_checkpoint(cosignature))
+            if not self.connection.over and not self.session.sent_end:
+                self.connection.write(self.session.send_checkpoint(answer))
             if not self._witnessed.done():
                 self._witnessed.set_result(None)
 

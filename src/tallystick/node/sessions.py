@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from tallystick.channel.event import Checkpoint, Confirmed, Data, End, Event, Pairing, Telemetry
 from tallystick.diode.telemetry import Severed, encode_telemetry, parse_telemetry
-from tallystick.errors import Refused, TallyError, Unproven
+from tallystick.errors import Malformed, Refused, TallyError, Unproven
 from tallystick.gate.signal import check_age, check_audience
 from tallystick.gate.statement import parse_bundle
 from tallystick.gate.stream import StreamBook
@@ -52,6 +52,7 @@ class PairSession:
         self._knock = knock
         self._stream: ServerStream | None = None
         self._checkpoints = 0
+        self._shown: bytes | None = None
         self.pair = pair
         self.asker: Asker = self._asker(pair)
         self.book = StreamBook.of(machine=bytes(pair.subject), handshake_hash=connection.session.handshake_hash)
@@ -175,10 +176,13 @@ class PairSession:
         match read_message(message):
             case Ask(size=size):
                 shown = await asyncio.to_thread(house.publisher.show, size)
+                self._shown = shown.note
                 if not self._connection.over and not self._connection.session.sent_end:
                     self._connection.write(self._connection.session.send_checkpoint(write_message(shown)))
             case Cosign(line=line):
-                event = await asyncio.to_thread(house.publisher.cosigned, self.pair, bytes(self.pair.subject), line, house.clock())
+                if self._shown is None:
+                    raise Malformed("a cosignature of a checkpoint that was never shown")
+                event = await asyncio.to_thread(house.publisher.cosigned, self.pair, self._shown, line, house.clock())
                 house.machine.store.append(event)
             case _:
                 raise Unproven("a house shows checkpoints, a client does not")
