@@ -6,6 +6,7 @@ their order and is the one that knows what they mean. It also keeps the promises
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, Protocol, cast
 
 from tallystick.channel.event import Confirmed, Cut, Event, Voided
@@ -50,19 +51,29 @@ class Connection(asyncio.BufferedProtocol):
         self._buffer = bytearray(RECEIVE_BYTES)
         self._view = memoryview(self._buffer)
         self._timer: asyncio.TimerHandle | None = None
+        self._due_ns = 0  # when the timer rings, by pair time
         self._linger: asyncio.TimerHandle | None = None
         self._reason = ""
         self._over = False
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def start(self, above: Above) -> None:
-        """Take the socket over. Events may come before this returns."""
+    async def start(self, above: Above, first: bytes = b"") -> None:
+        """Take the socket over. Events may come before this returns.
+
+        Args: first: frames that leave at once, before the event loop knows the socket.
+        """
         self._above = above
+        sent = 0
         try:
+            if first:
+                with suppress(BlockingIOError):
+                    sent = self._opened.sock.send(first)
+            self.bytes_out += sent
             await asyncio.get_running_loop().create_connection(lambda: self, sock=self._opened.sock)
         except OSError:  # it was closed while it opened
             self._abort("lost")
             return
+        self.write(first[sent:])
         self._arm()
 
     # --- The socket ------------------------------------------------------------------------------------------------------
@@ -118,13 +129,14 @@ class Connection(asyncio.BufferedProtocol):
             self._close()
 
     def _arm(self) -> None:
+        """Have the timer ring when something is due. One that rings too early finds nothing due; so a busy session needs no new one."""
+        due_ns = self.session.next_timer()
+        if due_ns is None or self._over or (self._timer is not None and self._due_ns <= due_ns):
+            return
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        due = self.session.next_timer()
-        if due is not None and not self._over:
-            delay = max(due - self._clock(), 0) / _SECOND_NS
-            self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
+        self._due_ns = due_ns
+        self._timer = asyncio.get_running_loop().call_later(max(due_ns - self._clock(), 0) / _SECOND_NS, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
