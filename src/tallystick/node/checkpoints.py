@@ -116,9 +116,7 @@ class Publisher:
         """The newest checkpoint, and its proof from `seen`; none where the client saw more than there ever was. Raises: Unavailable."""
         newest = self.newest()
         if seen > newest.size:
-            newest = self.newest(fresh=True)
-        if seen > newest.size:
-            # Its own history knows more entries than ours: either end was rolled back, and only it can prove it.
+            # It saw more than was ever signed here: either end was rolled back, and only it can prove it. No reason to sign anew.
             return Show(newest.note, ())
         return Show(newest.note, self._machine.store.consistency(seen, newest.size) if 0 < seen < newest.size else ())
 
