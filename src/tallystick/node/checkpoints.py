@@ -71,7 +71,10 @@ def write_message(message: Message) -> bytes:
 
 def read_message(raw: bytes) -> Message:
     """Raises: Malformed."""
-    match decode(raw, max_bytes=MAX_MESSAGE_BYTES, max_depth=2, max_items=MAX_PROOF + 8):
+    value = decode(raw, max_bytes=MAX_MESSAGE_BYTES, max_depth=2, max_items=MAX_PROOF + 8)
+    if not isinstance(value, list) or not value or type(value[0]) is not int:
+        raise Malformed("not a checkpoint message")  # True equals 1, and is another encoding
+    match value:
         case [1, int(size)] if not isinstance(size, bool) and 0 <= size <= MAX_SIZE:
             return Ask(size)
         case [2, bytes(note), list(proof)] if len(proof) <= MAX_PROOF:
