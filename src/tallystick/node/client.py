@@ -147,6 +147,10 @@ class HouseSession:
             raise AssertionError("a client's half names its house")
         return self.pair.house
 
+    def now_ns(self) -> int:
+        """The house's pair time as far as we know it, UTC nanoseconds: what it measures the age of statements by."""
+        return self.stream.clock.now_ns()
+
     @property
     def address(self) -> str:
         """Where the house was reached, `HOST:PORT`."""

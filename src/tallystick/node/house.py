@@ -84,7 +84,7 @@ class House:
         self.machine = machine
         self.effects = Effects(machine.store, machine.vault, self)
         self.publisher = Publisher(machine)
-        self.statements = Statements(machine, self.effects, self._pair_stood, self.refused)
+        self.statements = Statements(machine, self.effects, self.clock, self._pair_stood, self.refused)
         self._door = Door(self.effects, (), self.clock)
         self.http = HttpServer(self._door)
         self.archive: Archive | None = None

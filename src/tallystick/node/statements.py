@@ -5,6 +5,7 @@ and by the cap of the pair that carried it; the ledger's projection keeps the ru
 """
 
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from tallystick.canonical import decode, encode
@@ -68,10 +69,13 @@ def bundle_of(event: Event) -> bytes:
 class Statements:
     """What a house does with the statements of its human keys."""
 
-    def __init__(self, machine: Machine, effects: Effects, stood: Any, ended: Any) -> None:
-        """`stood(pair, receipt)`, `ended(pair, reason)`: told after a pairing was decided, for a ceremony that still waits."""
+    def __init__(self, machine: Machine, effects: Effects, clock: Callable[[], int], stood: Any, ended: Any) -> None:
+        """`clock`: pair time, so that no clock set back makes an old statement young again.  `stood(pair, receipt)`,
+        `ended(pair, reason)`: told after a pairing was decided, for a ceremony that still waits.
+        """
         self._machine = machine
         self._effects = effects
+        self._clock = clock
         self._stood = stood
         self._ended = ended
 
@@ -86,9 +90,11 @@ class Statements:
             case _:
                 raise Malformed("not a bundle and its secret")
         unproven = parse_bundle(bundle)
+        # The cap first: which keys may is not for every pair to know.
+        check_allowed(judge(carried.cap, (granted_row("the statement's key", ActionClass),), ActionClass.ADMIN, human_signed=True))
         key = self._human_key(unproven)
         proven = unproven.prove(key.public)
-        now_ns = time.time_ns()
+        now_ns = self._clock()
         check_audience(proven.signal, self._machine.house_id)
         check_age(proven.signal, now_ns)
         row = granted_row(f"#{key.number}", [ActionClass(action) for action in key.actions])
@@ -108,10 +114,9 @@ class Statements:
         if unproven.signal.claims.verb != "key.replace-admins":
             raise Misuse("only the recovery key's statement is taken here", "hand others in on a machine with an ADMIN pair")
         proven = unproven.prove(self._human_key(unproven).public)
-        now_ns = time.time_ns()
         check_audience(proven.signal, self._machine.house_id)
-        check_age(proven.signal, now_ns)
-        receipt = await self._do(parse_statement(proven.body), signed_of(proven, None), None, now_ns)
+        check_age(proven.signal, time.time_ns())  # signed a moment ago by the clock of this very machine, whatever pair time says
+        receipt = await self._do(parse_statement(proven.body), signed_of(proven, None), None, self._clock())
         return {"verb": proven.signal.claims.verb, "entry": receipt.index}
 
     def _human_key(self, unproven: UnprovenStatement) -> KeyRow:

@@ -99,7 +99,7 @@ def invite(
                     house_static=house.static_key,
                     addresses=tuple((str(host), int(port)) for host, port in status["advertise"]),
                     pair_type=kind,
-                    expires_s=time.time_ns() // _NS + terms.ttl_s,
+                    expires_s=session.now_ns() // _NS + terms.ttl_s,
                 )
                 statement = InviteCreate(
                     invite_id=invite_id(secret), pair_type=kind, for_key=key, yes=approve, ttl_s=terms.ttl_s, label=terms.label

@@ -1,7 +1,6 @@
 """Where a command runs: at the house itself, or on a machine that is paired with one; and how a human key signs there."""
 
 import secrets
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -79,7 +78,7 @@ async def submit(
         signer,
         encode_statement(statement),
         house_id=bytes(house.house),
-        issued_at_ns=time.time_ns(),
+        issued_at_ns=session.now_ns(),
         stream=secrets.token_bytes(16),
         n=0,
         salt=secrets.token_bytes(32),
