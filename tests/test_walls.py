@@ -84,7 +84,7 @@ APART: Final = (("pair", "gate"), ("ledger", "pair"), ("ledger", "gate"), ("ledg
 # The diode, by construction: who executes cannot ask. Only these modules of the root may know the client.
 CLIENT: Final = re.compile(
     r"tallystick\.node\.(approval|asking|chronicle|client|dialling|fetching|halves|housestream|httpclient|httpxadapter|lane|remote)(\..*)?"
-    r"|tallystick\.node\.signing"
+    r"|tallystick\.node\.(pairingstream|signing)"
 )
 CLIENT_USERS: Final = re.compile(CLIENT.pattern + r"|tallystick\.(node\.commands|cli|console|mcp|sdk)(\..*)?")
 

@@ -16,29 +16,25 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from tallystick.channel.event import Confirmed, End, Event, Pairing, Pong
-from tallystick.channel.session import Session
 from tallystick.errors import Malformed, Misuse, Refused, TallyError, Unavailable, Unproven
 from tallystick.keys import KeyId, Signer
 from tallystick.node.approval import WORDS, Human, read_standing, sign_approval
 from tallystick.node.checkpoints import Show, Witness, house_log_keys
-from tallystick.node.connection import Connection
-from tallystick.node.dialling import Dialled, dial, keep_addresses
+from tallystick.node.dialling import FAILURES, Dialled, dial, keep_addresses
 from tallystick.node.halves import drop, effects_of, keeping, label_for, stand, sweep
 from tallystick.node.host import has_aes_hardware, host_facts
 from tallystick.node.machine import Machine
 from tallystick.node.pairclock import PairClock
+from tallystick.node.pairingstream import PairingStream
 from tallystick.pair.ceremony import ClientCeremony
 from tallystick.pair.invite import Invite, invite_id
 from tallystick.pair.message import Abort, Reason, Standing, encode_message
 from tallystick.pair.outcome import OVER, Ended, NeedQuote, Proposed, Step, Stood, StoreHalf
-from tallystick.pair.pairing import PairType, Role
+from tallystick.pair.pairing import PairType
 from tallystick.passage import pairing
 from tallystick.storage.rows import PairRow
 
 PROOF_S: Final = 30.0  # until both have proven themselves: machines talk, nobody types
-MAX_BACKLOG: Final = 16
-_END_S: Final = 1.0
 
 ShowWords = Callable[[Sequence[str], str], Awaitable[bool] | None]
 """Shows four words and the digits. May return an awaitable: False says that the other end shows something else."""
@@ -79,9 +75,21 @@ async def redeem(
     sweep(machine)
     # Asked first: a person who types a passphrase must not hold up the ceremony.
     signer = None if human is None else await asyncio.to_thread(human)
-    dialled = await dial(machine, invite, timeout_s=timeout_s)
-    asking = _Asking(machine, invite, dialled, label=label, human=human, signer=signer, show_words=show_words)
-    return await asking.run(wait_s)
+    failures = 0
+    while True:
+        dialled = await dial(machine, invite, timeout_s=timeout_s)
+        asking = _Asking(machine, invite, dialled, label=label, human=human, signer=signer, show_words=show_words)
+        try:
+            return await asking.run(wait_s)
+        except UnconfirmedError:
+            # Our first frame may not have arrived: then the invite is not used up. If it is, silence follows.
+            failures += 1
+            if failures == FAILURES:
+                raise
+
+
+class UnconfirmedError(Unavailable):
+    """A connection opened and ended before the house had proven itself on it."""
 
 
 class _Asking:
@@ -105,55 +113,17 @@ class _Asking:
         self._human = human
         self._signer = signer
         self._show_words = show_words
-        self._session = Session.of_invite(role=Role.CLIENT, handshake=dialled.handshake, now_ns=time.time_ns())
-        self._connection = Connection(self._session, dialled.opened, time.time_ns)
-        loop = asyncio.get_running_loop()
-        self._confirmed: asyncio.Future[None] = loop.create_future()
-        self._inbox: asyncio.Queue[bytes | Reason | None] = asyncio.Queue()
-        self._pong: tuple[int, int, int] | None = None
+        self._stream = PairingStream(dialled)
         self._ceremony: ClientCeremony | None = None
         self._redeemed: Redeemed | None = None
         self._judging: asyncio.Task[None] | None = None
-
-    # --- What the connection brings (connection.Above) -------------------------------------------------------------------
-
-    def on_event(self, event: Event) -> None:
-        """Messages of the ceremony wait for their turn."""
-        match event:
-            case Confirmed():
-                self._confirmed.set_result(None)
-            case Pong(time_ns=time_ns, sent_ns=sent_ns):
-                self._pong = (time_ns, sent_ns, time.time_ns())
-            case Pairing(message=message):
-                if self._inbox.qsize() < MAX_BACKLOG:
-                    self._inbox.put_nowait(message)
-                else:
-                    self._connection.cut("limits")
-            case End():
-                self._connection.end(None)
-            case _:
-                pass
-
-    def pause_writing(self) -> None:
-        """The ceremony's few messages fit into any buffer."""
-
-    def resume_writing(self) -> None:
-        """See `pause_writing`."""
-
-    def lost(self, reason: str) -> None:
-        """The connection is over; what came before is still read."""
-        if not self._confirmed.done():
-            self._confirmed.set_exception(Unavailable("the house did not prove itself on this connection", "try again with a new invite"))
-        self._inbox.put_nowait(None)
 
     # --- The ceremony ----------------------------------------------------------------------------------------------------
 
     async def run(self, wait_s: float) -> Redeemed:
         """From hello to a pair that stands or waits."""
         try:
-            await self._connection.start(self)
-            self._connection.write(self._session.start())
-            await self._confirmed
+            await self._stream.start()
             return await self._converse(wait_s)
         except TallyError:
             await self._give_up()
@@ -161,15 +131,12 @@ class _Asking:
         finally:
             if self._judging is not None:
                 self._judging.cancel()
-            if not self._connection.over:
-                self._connection.end(None)
-                await asyncio.wait([self._connection.closed], timeout=_END_S)
-                self._connection.cut("no-end")
+            await self._stream.end()
 
     async def _converse(self, wait_s: float) -> Redeemed:
         machine, keys = self._machine, self._machine.vault
         self._ceremony, step = ClientCeremony.begin(
-            handshake_hash=self._session.handshake_hash,
+            handshake_hash=self._stream.handshake_hash,
             chaining_key=self._dialled.handshake.chaining_key,
             client_static=keys.machine.static.public,
             house_static=self._invite.house_static,
@@ -192,7 +159,7 @@ class _Asking:
             if self._redeemed is not None and not waiting:
                 deadline, waiting = loop.time() + wait_s, True
             try:
-                message = await asyncio.wait_for(self._inbox.get(), max(deadline - loop.time(), 0))
+                message = await asyncio.wait_for(self._stream.inbox.get(), max(deadline - loop.time(), 0))
             except TimeoutError:
                 self._ceremony, step = self._ceremony.cut() if waiting else self._ceremony.cancel(Reason.EXPIRED)
             else:
@@ -215,7 +182,7 @@ class _Asking:
         if ceremony is None:
             raise AssertionError("a step comes from a ceremony")
         for message in step.send:
-            self._send(message)
+            self._stream.send(message)
         match step.effect:
             case NeedQuote():
                 self._ceremony, after = ceremony.attested(None)
@@ -233,10 +200,6 @@ class _Asking:
                 return
         await self._step(after)
 
-    def _send(self, message: bytes) -> None:
-        if not self._connection.over:
-            self._connection.write(self._session.send_pairing(message))
-
     async def _store(self, ceremony: ClientCeremony, store: StoreHalf) -> tuple[ClientCeremony, Step]:
         machine, half = self._machine, store.half
         if ceremony.check is None:
@@ -244,7 +207,7 @@ class _Asking:
         walk = pairing.proposed(
             half,
             label=label_for(machine, half.label, half.house_static),
-            session=self._session.handshake_hash,
+            session=self._stream.handshake_hash,
             invite=invite_id(self._invite.secret),
             address=None,
             genesis=False,
@@ -257,8 +220,8 @@ class _Asking:
             await effects_of(machine).run(walk)
         addresses = self._invite.addresses
         keep_addresses(machine, half.pairing_id, [self._dialled.address, *(each for each in addresses if each != self._dialled.address)])
-        if self._pong is not None:
-            time_ns, sent_ns, received_ns = self._pong
+        if self._stream.pong is not None:
+            time_ns, sent_ns, received_ns = self._stream.pong
             PairClock(machine.memory, half.pairing_id).taught(time_ns, sent_ns=sent_ns, received_ns=received_ns)
         human = None
         if store.human is not None and self._signer is not None:
@@ -292,7 +255,7 @@ class _Asking:
     async def _judge(self, shown: Awaitable[bool]) -> None:
         """A person compares the words; only their no matters here, the yes is the house's to have."""
         if await shown is False:
-            self._inbox.put_nowait(Reason.CANCELLED)
+            self._stream.inbox.put_nowait(Reason.CANCELLED)
 
     # --- Ends ------------------------------------------------------------------------------------------------------------
 
@@ -301,11 +264,11 @@ class _Asking:
         machine, row = self._machine, self._row(ceremony)
         try:
             own = None if self._signer is None else self._signer.public
-            signed = read_standing(machine, ceremony, standing, own, self._session.handshake_hash)
+            signed = read_standing(machine, ceremony, standing, own, self._stream.handshake_hash)
             event, _ = await asyncio.to_thread(Witness(machine, row).judge, Show(standing.checkpoint, ()), time.time_ns())
         except (Malformed, Unproven) as error:
             # An abort after `standing` severs the pair at the house: a client that does not believe it keeps no half.
-            self._send(encode_message(Abort(reason=Reason.BAD_STATEMENT)))
+            self._stream.send(encode_message(Abort(reason=Reason.BAD_STATEMENT)))
             await drop(machine, row.pairing, reason="bad-statement")
             raise Unproven(f"the house says that the pairing stands, but {error.message}", "pair again with a new invite") from None
         await stand(machine, row, signed)
@@ -330,7 +293,7 @@ class _Asking:
             return
         self._ceremony, step = self._ceremony.cancel(Reason.UNAVAILABLE)
         for message in step.send:
-            self._send(message)
+            self._stream.send(message)
         if isinstance(step.effect, Ended) and step.effect.forget is not None and self._machine.store.pair(step.effect.forget) is not None:
             await drop(self._machine, step.effect.forget, reason="unavailable")
 
