@@ -28,7 +28,9 @@ from typing import IO, Any, Final, Self, TypeVar
 from tallystick.errors import TallyError
 from tallystick.node import commands
 from tallystick.node.machine import Machine
+from tallystick.node.records import filters_of, names_of
 from tallystick.node.settings import Settings, load
+from tallystick.node.view import entry_json
 from tallystick.pair.pairing import Role
 from tallystick.vault import sealing
 from tests.netns import village
@@ -150,10 +152,11 @@ class Home:
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         return subprocess.Popen(argv, text=True, env=env, **{**pipes, **options})
 
-    def log(self, kind: str | None = None, **filters: Any) -> list[dict[str, Any]]:
-        """Entries of this home's own ledger, oldest first."""
-        chosen: dict[str, Any] = {"pair": None, "key": None, "since_ns": None, "limit": 200, **filters}
-        return list(commands.log(self.settings(), house="", kind=kind, follow=False, **chosen))
+    def log(self, kind: str | None = None, *, pair: str | None = None) -> list[dict[str, Any]]:
+        """Entries of this home's own ledger, oldest first, as `tally log --json` shows them; all of them."""
+        with self.open() as machine:
+            filters = filters_of(machine.store, {"kind": kind, "pair": pair})
+            return [entry_json(row, names_of(machine.store)) for row in machine.store.entries(limit=10_000, **filters)]
 
     def kinds(self) -> list[str]:
         """The kinds of all entries."""

@@ -159,6 +159,8 @@ async def _connected(sock: socket.socket, mode: Mode, remote: Endpoint, deadline
                 await asyncio.sleep(min(look_at, deadline) - loop.time())
                 looks += 1
         if dead:
+            if tcp_state(sock) != state:
+                continue  # it came to life while we looked: another SYN now would break it
             attempts += 1
             dropped, receiving = bpf.drops(sock), False
             _connect_again(sock, remote)

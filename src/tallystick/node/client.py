@@ -9,6 +9,7 @@ without a request waiting for it, and `close` waits for all of it.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
@@ -18,7 +19,7 @@ import msgspec
 from tallystick.channel.datagram import ASKED_MODES, Mode
 from tallystick.errors import Malformed, Misuse, TallyError, Unavailable
 from tallystick.gate.opening import BodyDigest
-from tallystick.node.dialling import Dialled, dial
+from tallystick.node.dialling import FAILURES, Dialled, dial, fixed_modes
 from tallystick.node.halves import usable
 from tallystick.node.housestream import HouseStream
 from tallystick.node.httpclient import HOST, Body, Response
@@ -53,17 +54,18 @@ class HouseSession:
         """
         pair = await usable(machine, pair, time.time_ns())
         deadline = asyncio.get_running_loop().time() + (machine.settings.timeout_s if timeout_s is None else timeout_s)
-        tried: set[Mode] = set()
+        failed: Counter[Mode] = Counter()
         while True:
-            left = [mode for mode in ASKED_MODES if mode not in tried] if tried else []
+            left = [mode for mode in ASKED_MODES if failed[mode] < FAILURES] if max(failed.values(), default=0) >= FAILURES else []
             patience = deadline - asyncio.get_running_loop().time()
             session = cls(machine, pair, await dial(machine, pair, timeout_s=patience, modes=left))
             try:
                 await session.stream.start()
             except Unavailable:
-                # Somebody else may have taken the connection on its way: another mode may get past them.
-                tried.add(session.dialled.asked)
-                if machine.settings.mode != "auto" or len(tried) == len(ASKED_MODES):
+                # Once may be chance: two attempts that met in the wrong moment. Twice, somebody else may have taken the connection on
+                # its way: another mode may get past them.
+                failed[session.dialled.asked] += 1
+                if not [mode for mode in fixed_modes(machine) or ASKED_MODES if failed[mode] < FAILURES]:
                     raise
             else:
                 return session

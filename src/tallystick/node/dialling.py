@@ -30,6 +30,7 @@ from tallystick.storage.rows import PairRow
 __all__ = ["Address", "Dialled", "addresses_of", "dial", "forget_pair", "keep_addresses"]
 
 MAX_ADDRESSES: Final = 8
+FAILURES: Final = 2  # connections in one mode that opened and then came to nothing: once may be chance
 _NS: Final = 10**9
 
 
@@ -94,7 +95,7 @@ def _of_pair(machine: Machine, pair: PairRow, modes: Sequence[Mode]) -> Call:
     clock = PairClock(machine.memory, pair.pairing)
 
     def order(local: Endpoint) -> tuple[Mode, ...]:
-        found = tuple(modes) or _fixed(machine)
+        found = tuple(modes) or fixed_modes(machine)
         if found:
             return found
         last = machine.memory.get(_mode_row(pair.pairing, local))
@@ -132,11 +133,12 @@ def _of_invite(machine: Machine, invite: Invite, modes: Sequence[Mode]) -> Call:
         knocker=Knocker.of_invite(keys=keys, static=static, house_static=invite.house_static, pair_type=invite.pair_type),
         mac_key=keys.mac,
         times=InviteClock(invite.expires_s * _NS).times,
-        order=lambda _: tuple(modes) or _fixed(machine) or ASKED_MODES,
+        order=lambda _: tuple(modes) or fixed_modes(machine) or ASKED_MODES,
     )
 
 
-def _fixed(machine: Machine) -> tuple[Mode, ...]:
+def fixed_modes(machine: Machine) -> tuple[Mode, ...]:
+    """The one mode that the settings allow; none where the client may choose."""
     return () if machine.settings.mode == "auto" else (Mode(int(machine.settings.mode)),)
 
 
