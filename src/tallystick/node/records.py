@@ -56,7 +56,7 @@ def page_of(store: Store, query: Mapping[str, Any], *, pair: bytes | None = None
         rows = store.entries(whole_number(query["after"]), limit=limit, **filters)
     else:
         rows = tuple(reversed(store.entries(limit=limit, newest_first=True, **filters)))
-    return [entry_json(row, names) for row in rows]
+    return [entry_json(row, names, reader=pair) for row in rows]
 
 
 def names_of(store: Store) -> dict[bytes, str]:

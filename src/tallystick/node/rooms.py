@@ -70,6 +70,11 @@ class _Rooms:
             raise AssertionError("a session belongs to a pair")
         settings = house.machine.settings
         figures = house.figures()
+        invites = {
+            # For who makes invites; the others know of the house what they need, and INTERFACE sees counts and states.
+            "static": house.machine.vault.machine.static.public.hex(),
+            "advertise": [list(address) for address in house.addresses()],
+        }
         return json_answer(
             {
                 "house": house.machine.house_id.hex(),
@@ -80,8 +85,7 @@ class _Rooms:
                 "pairs_standing": figures["pairs_standing"],
                 "sessions_open": figures["sessions_open"],
                 "uptime_seconds": int(figures["uptime_seconds"]),
-                "static": house.machine.vault.machine.static.public.hex(),
-                "advertise": [list(address) for address in house.addresses()],
+                **(invites if row.effective is PairType.ADMIN else {}),
             }
         )
 

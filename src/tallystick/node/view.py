@@ -36,14 +36,19 @@ def plain(value: object) -> Any:
             return value
 
 
-def entry_json(row: EntryRow, names: Mapping[bytes, str]) -> dict[str, Any]:
+def entry_json(row: EntryRow, names: Mapping[bytes, str], *, reader: bytes | None = None) -> dict[str, Any]:
     """An entry: index, time, kind, who, and its fields. Of a signal: what it asks, not its bytes.
 
-    Args: names: what this machine calls its pairs, by pairing id.
+    Args: names: what this machine calls its pairs, by pairing id.  reader: the pair that reads, if it may see only what concerns
+        itself; of a statement that came through another pair it learns what was said and by which key, not by which pair and session.
     """
     event = row.event
-    fields = {name: _field(event, name) for name in event.fields if name not in ("pairing", "key")}
+    hidden = {"pairing", "key"}
     pair = event.blob("pairing") or event.blob("pair")
+    if reader is not None and pair != reader:
+        pair = event.blob("pair")
+        hidden.add("session")
+    fields = {name: _field(event, name) for name in event.fields if name not in hidden}
     key = event.blob("key") or event.blob("subject")
     return {
         "index": row.index,
