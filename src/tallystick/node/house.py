@@ -272,6 +272,7 @@ class House:
 
     async def close_pair(self, pair: bytes, *, tell: bool) -> None:
         """From now on this pair meets silence."""
+        # Nothing is awaited before the sessions are cut: a command of the same group of entries would run in between.
         self._step.shut_out(pair)
         for session in list(self._sessions.get(pair, ())):
             if tell:
@@ -280,6 +281,7 @@ class House:
                 session.cut("severed")
         self._live.pop(pair, None)
         self._remembered.pop(pair, None)
+        await self.refused(pair)  # where a ceremony still waits for it
         await asyncio.to_thread(self._forget, pair)
 
     def _forget(self, pair: bytes) -> None:

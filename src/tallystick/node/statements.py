@@ -4,12 +4,13 @@ A statement comes over the door, carried by an ADMIN pair, or in the ceremony of
 and by the cap of the pair that carried it; the ledger's projection keeps the rules that two at once could break.
 """
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from tallystick.canonical import decode, encode
-from tallystick.errors import Malformed, Misuse, Refused, Unproven
+from tallystick.errors import Malformed, Misuse, Refused, TallyError, Unproven
 from tallystick.gate.opening import BodyDigest, Opened, Opening, encode_opening
 from tallystick.gate.signal import check_age, check_audience
 from tallystick.gate.statement import BUNDLE_VERSION, ProvenStatement, UnprovenStatement, parse_bundle
@@ -21,6 +22,7 @@ from tallystick.node.machine import Machine
 from tallystick.pair.invite import invite_id, invite_terms
 from tallystick.pair.pairing import free_label
 from tallystick.pair.statement import (
+    VERBS,
     InviteCreate,
     InviteRevoke,
     PairApprove,
@@ -37,10 +39,12 @@ from tallystick.passage.pairing import Signed
 from tallystick.passage.signal import Asker
 from tallystick.primitives import sha256
 from tallystick.rights.action import ActionClass
-from tallystick.rights.matrix import check_allowed, granted_row, judge
+from tallystick.rights.matrix import check_allowed, granted_row, judge, ordered_actions
 from tallystick.storage.rows import KeyRow, PairRow
 
 _NS: Final = 10**9
+
+log = logging.getLogger("tallystick")
 
 
 def signed_of(proven: ProvenStatement, carried: Asker | None) -> Signed:
@@ -90,11 +94,13 @@ class Statements:
             case _:
                 raise Malformed("not a bundle and its secret")
         unproven = parse_bundle(bundle)
+        if unproven.signal.claims.verb == VERBS[ReplaceAdmins]:
+            raise Refused("the recovery key's statement is taken at the house itself", "there: `tally key replace-admins`")
         # The cap first: which keys may is not for every pair to know.
         check_allowed(judge(carried.cap, (granted_row("the statement's key", ActionClass),), ActionClass.ADMIN, human_signed=True))
-        key = self._human_key(unproven)
-        proven = unproven.prove(key.public)
         now_ns = self._clock()
+        key = self._human_key(unproven, now_ns)
+        proven = unproven.prove(key.public)
         check_audience(proven.signal, self._machine.house_id)
         check_age(proven.signal, now_ns)
         row = granted_row(f"#{key.number}", [ActionClass(action) for action in key.actions])
@@ -111,19 +117,19 @@ class Statements:
         Raises: Malformed, Unproven, Refused, Unavailable.
         """
         unproven = parse_bundle(bundle)
-        if unproven.signal.claims.verb != "key.replace-admins":
+        if unproven.signal.claims.verb != VERBS[ReplaceAdmins]:
             raise Misuse("only the recovery key's statement is taken here", "hand others in on a machine with an ADMIN pair")
-        proven = unproven.prove(self._human_key(unproven).public)
+        proven = unproven.prove(self._human_key(unproven, self._clock()).public)
         check_audience(proven.signal, self._machine.house_id)
         check_age(proven.signal, time.time_ns())  # signed a moment ago by the clock of this very machine, whatever pair time says
         receipt = await self._do(parse_statement(proven.body), signed_of(proven, None), None, self._clock())
         return {"verb": proven.signal.claims.verb, "entry": receipt.index}
 
-    def _human_key(self, unproven: UnprovenStatement) -> KeyRow:
+    def _human_key(self, unproven: UnprovenStatement, now_ns: int) -> KeyRow:
         key = self._machine.store.key(unproven.kid)
-        recovery = unproven.signal.claims.verb == "key.replace-admins"
+        recovery = unproven.signal.claims.verb == VERBS[ReplaceAdmins]
         wanted = "recovery" if recovery else "human"
-        if key is None or not key.stands or key.kind != wanted or (not recovery and "admin" not in key.actions):
+        if key is None or not _may_sign(key, wanted, now_ns):
             raise Unproven("the statement is not signed by a key that may", f"it takes a standing {wanted} key; see `tally key ls`")
         return key
 
@@ -134,8 +140,10 @@ class Statements:
                 return await self.approve(statement, signed, now_ns=now_ns, genesis=False)
             case PairDeny():
                 pair = self._pending(statement.pairing_id)
+                if statement.proposal.origin != self.origin_hash or statement.proposal.index != pair.created:
+                    raise _another_pairing()
                 receipt = await run(pairing.denied(pair=pair.pairing, signed=signed, reason=statement.reason, now_ns=now_ns))
-                await self._ended(pair.pairing)
+                await _told(self._ended(pair.pairing))
                 return receipt
             case PairSever():
                 self._known(statement.pairing_id)
@@ -179,8 +187,10 @@ class Statements:
             or statement.witness.raw != pair.witness_key
             or statement.pair_type is not pair.pair_type
             or statement.suite is not pair.suite
+            or statement.actions != ordered_actions(pair.pair_type)
+            or (statement.human is not None and statement.human.cose_key() != self._human_of(pair))
         ):
-            raise Unproven("the statement names another pairing than the one that was proposed", "Look at `tally inbox` again.")
+            raise _another_pairing()
         keys: tuple[Event, ...] = ()
         if statement.human is not None and not self.is_admin(statement.human):
             keys = (self._admin_key(statement.human, statement.label, signed, now_ns, genesis=genesis),)
@@ -196,7 +206,7 @@ class Statements:
                 now_ns=now_ns,
             )
         )
-        await self._stood(pair.pairing, receipt)
+        await _told(self._stood(pair.pairing, receipt))
         return receipt
 
     async def stand_preapproved(self, pair: PairRow, now_ns: int) -> Receipt:
@@ -213,13 +223,20 @@ class Statements:
                 now_ns=now_ns,
             )
         )
-        await self._stood(pair.pairing, receipt)
+        await _told(self._stood(pair.pairing, receipt))
         return receipt
 
     def is_admin(self, human: PublicKey) -> bool:
         """Whether this human key has admin here already: an owner who pairs another machine, or pairs anew."""
         row = self._machine.store.key(human.key_id)
-        return row is not None and row.kind == "human" and row.stands and "admin" in row.actions
+        return row is not None and _may_sign(row, "human", self._clock())
+
+    def _human_of(self, pair: PairRow) -> bytes | None:
+        """The human key that an ADMIN proposal brings, as a COSE_Key."""
+        proposal = self._machine.store.entry(pair.created)
+        ext = None if proposal is None else proposal.event.get("ext")
+        found = ext.get("human") if isinstance(ext, Mapping) else None
+        return found if isinstance(found, bytes) else None
 
     @property
     def origin_hash(self) -> bytes:
@@ -264,3 +281,21 @@ class Statements:
         if row.state != "pending":
             raise Refused(f"this pairing is {row.state}, not waiting", "See `tally inbox`.")
         return row
+
+
+def _may_sign(key: KeyRow, kind: str, now_ns: int) -> bool:
+    """Whether a key of this kind may sign a statement now: it stands, has not expired, and a human's has admin."""
+    lives = key.stands and (key.expires_ns is None or key.expires_ns > now_ns)
+    return lives and key.kind == kind and (kind == "recovery" or "admin" in key.actions)
+
+
+def _another_pairing() -> Unproven:
+    return Unproven("the statement names another pairing than the one that was proposed", "Look at `tally inbox` again.")
+
+
+async def _told(telling: Awaitable[None]) -> None:
+    """What was decided is in the ledger; that a machine which waits cannot be told changes nothing about it."""
+    try:
+        await telling
+    except TallyError as error:
+        log.warning("a machine that waits could not be told", extra={"reason": error.message})
