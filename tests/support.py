@@ -3,10 +3,12 @@
 `TALLYSTICK_REQUIRE=all` (as in CI) turns every such skip into a failure: a test that silently did not run proves nothing.
 """
 
+import contextlib
 import functools
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -61,3 +63,13 @@ def need_netns() -> None:
     """Skip (or fail, when everything is required) unless network namespaces can be made."""
     if not netns_available():
         missing("network namespaces cannot be made (needs root and iproute2)")
+
+
+@contextlib.contextmanager
+def abandoned() -> Iterator[None]:
+    """What a simulated crash leaves open is closed afterwards, as the kernel closes what a killed process had open."""
+    before = set(os.listdir("/proc/self/fd"))
+    yield
+    for name in set(os.listdir("/proc/self/fd")) - before:
+        with contextlib.suppress(OSError):
+            os.close(int(name))

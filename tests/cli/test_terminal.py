@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -36,6 +37,7 @@ def on_a_terminal(args: Sequence[str], answers: Sequence[tuple[str, str]] = (), 
     if pid == 0:  # pragma: no cover  # the child
         code = "import sys; from tests.cli.cardboard import Cardboard; from tallystick.cli.main import run\n"
         code += "sys.exit(run(sys.argv[1:], Cardboard(ask=True)))"
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell that runs the tests in the background ignores it for all of them
         env = {"PYTHONPATH": f"{PROJECT / 'src'}:{PROJECT}", "TERM": "xterm", "COLUMNS": "100", "HOME": "/none", "PATH": "/usr/bin:/bin"}
         os.execve(sys.executable, [sys.executable, "-c", code, *args], env)
     seen, waiting, read, end = b"", list(answers), 0, time.monotonic() + until_s

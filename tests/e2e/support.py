@@ -43,8 +43,17 @@ CLIENT_S: Final = 10
 SILENCE_S: Final = 1
 PORT: Final = 51_877
 DEFECTS: Final = ("Traceback", "a defect of ours", "never awaited", "never retrieved", "SlowCallback")
-# The cost lies in each key's file, so that programs started by a test are fast as well (KiB, passes, lanes).
-sealing.DEFAULT_COST["argon2id"] = (64, 1, 1)
+
+
+@contextlib.contextmanager
+def cheap_passphrases() -> Iterator[None]:
+    """Human keys made inside are stretched cheaply. The cost lies in each key's file, so programs started by a test are fast as well."""
+    dear = sealing.DEFAULT_COST["argon2id"]
+    sealing.DEFAULT_COST["argon2id"] = (64, 1, 1)  # KiB, passes, lanes
+    try:
+        yield
+    finally:
+        sealing.DEFAULT_COST["argon2id"] = dear
 
 
 def passphrase(_: str) -> bytes:

@@ -83,7 +83,14 @@ def test_nothing_is_left_after_a_signal(number: signal.Signals) -> None:
     need_netns()
     code = "import time\nfrom tests.netns.village import Village\nwith Village():\n    print('up', flush=True)\n    time.sleep(60)\n"
     with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment(), cwd=PROJECT
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment(),
+        cwd=PROJECT,
+        # A shell that runs the tests in the background ignores SIGINT for all of them.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "up\n"

@@ -9,7 +9,7 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,14 @@ from tallystick.service.disk import Disk
 from tallystick.service.names import SafePath
 from tallystick.service.uploads import UploadLimits
 from tests.service.test_archive import OWNER, SMALL, FailingDisk, read, store, visible
+from tests.support import abandoned
+
+
+@pytest.fixture(autouse=True)
+def _killed() -> Iterator[None]:
+    """A machine that died here holds no descriptor."""
+    with abandoned():
+        yield
 
 
 class Died(BaseException):

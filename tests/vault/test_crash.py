@@ -3,7 +3,7 @@
 import errno
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,16 @@ from tallystick.errors import Refused, TallyError, Unavailable
 from tallystick.keys import HumanKey
 from tallystick.vault import FileVault
 from tallystick.vault.sealing import Kdf
+from tests.support import abandoned
 from tests.vault.disk import FailingDisk, PowerCut
+
+
+@pytest.fixture(autouse=True)
+def _killed() -> Iterator[None]:
+    """A machine that died here holds no descriptor."""
+    with abandoned():
+        yield
+
 
 CHEAP = Kdf(name="argon2id", salt=bytes(16), cost=(8, 1, 1))
 KEEPS = ["all", "synced", "names"]
