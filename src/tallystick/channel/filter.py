@@ -98,18 +98,21 @@ def datagrams_of(shapes: Iterable[tuple[int, int]]) -> Program:
     return (*body, Instruction(RET_K, 0, 0, DROP))
 
 
+_NO_RESET: Final = (
+    Instruction(LD_B_ABS, 0, 0, _TCP_FLAGS),
+    Instruction(JSET_K, 0, 1, _RST),
+    Instruction(RET_K, 0, 0, DROP),
+    Instruction(RET_K, 0, 0, KEEP),
+)
+
+
 def no_reset() -> Program:
     """For a TCP socket in SYN_SENT (mode 1): drop every segment that has RST set, keep all others.
 
     The closed port at the other end answers our SYN with RST before its owner has connected. Without this program that
     ends the attempt. Take it off after the first frame that verifies, or a real reset would go unheard.
     """
-    return (
-        Instruction(LD_B_ABS, 0, 0, _TCP_FLAGS),
-        Instruction(JSET_K, 0, 1, _RST),
-        Instruction(RET_K, 0, 0, DROP),
-        Instruction(RET_K, 0, 0, KEEP),
-    )
+    return _NO_RESET
 
 
 def only_from(address: bytes, port: int | None = None) -> Program:

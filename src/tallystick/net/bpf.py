@@ -13,6 +13,7 @@ import platform
 import socket
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from tallystick.channel.filter import Program, assemble, no_reset
@@ -47,15 +48,21 @@ def _need_linux() -> None:
         raise Unavailable("socket filters and TCP-MD5 need Linux", "this machine can be a client without them")
 
 
+@lru_cache(64)
+def _loaded(program: Program) -> tuple[object, bytes]:
+    """A program's bytes, and the struct sock_fprog that points to them: good for as long as both are kept."""
+    code = assemble(program)
+    buffer = ctypes.create_string_buffer(code, len(code))
+    return buffer, struct.pack("@HP", len(program), ctypes.addressof(buffer))
+
+
 def attach(sock: socket.socket, program: Program) -> None:
     """Let the kernel run `program` on everything the socket receives; it replaces an earlier one.
 
     Raises: Unavailable: the kernel does not allow it, or the filter is locked.
     """
     _need_linux()
-    code = assemble(program)
-    buffer = ctypes.create_string_buffer(code, len(code))  # must live until setsockopt returns: the kernel copies it
-    fprog = struct.pack("@HP", len(program), ctypes.addressof(buffer))  # struct sock_fprog
+    _, fprog = _loaded(program)
     try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
     except OSError as error:

@@ -34,6 +34,7 @@ KNOCKS: Final = 3  # in each mode of a round
 STAGGER_S: Final = 0.25  # between two addresses (RFC 8305, section 5)
 TIME_S: Final = 0.3
 TIME_QUESTIONS: Final = 6  # of the counters 0, 0, 1, 0, 1, 2: three answers may be lost (channel/knocker.TimeCounters)
+_PREFILTER: Final = datagrams_of(CLIENT_SHAPES)
 _MORE_S: Final = 0.1  # beyond two round trips, for a connection to open
 
 Address = tuple[str, int]
@@ -124,7 +125,7 @@ class Lane:
         self._call = call
         self._place = place
         self._house = house
-        self._udp = udp.Knocker.open(house, program=datagrams_of(CLIENT_SHAPES))
+        self._udp = udp.Knocker.open(house, program=_PREFILTER)
         self._attempts: list[_Attempt] = []
         self._questions: dict[int, int] = {}
         self._loop = asyncio.get_running_loop()
