@@ -1,13 +1,13 @@
 """The archive's routes at the door: put, commit, get, ls, stat, rm, mv, summary (docs/spec/door.md, archive.md)."""
 
-import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from tallystick.errors import Malformed, Misuse, Refused, TallyError
-from tallystick.node.door import Answer, Call, Route, in_thread, json_answer, route
+from tallystick.node.door import Answer, Call, Route, json_answer, route
+from tallystick.node.workers import Workers
 from tallystick.service.archive import Archive
 from tallystick.service.names import SafePath
 from tallystick.service.ranges import parse_range, whole
@@ -80,37 +80,41 @@ class _Files:
             raise AssertionError("the archive is open while the house runs")
         return self._house.archive
 
+    async def _run(self, call: Call, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return await self._house.workers.run(call.session.asker.pair, function, *args, **kwargs)
+
     async def put(self, call: Call) -> Answer:
         """Begin an upload: its bytes are staged, nothing is visible."""
         path = SafePath.from_quoted(call.rest)
         chunks = _unsigned(call)
-        writer = await in_thread(self._archive.begin, path, call.session.asker.pair)
-        return await self._take(chunks, writer)
+        writer = await self._run(call, self._archive.begin, path, call.session.asker.pair)
+        return await self._take(call, chunks, writer)
 
     async def resume(self, call: Call) -> Answer:
         """Go on with an upload where it stands."""
         offset = _number(call.query.get("offset", ""), "offset")
         chunks = _unsigned(call)
-        writer = await in_thread(self._archive.resume, call.rest, call.session.asker.pair, offset)
-        return await self._take(chunks, writer)
+        writer = await self._run(call, self._archive.resume, call.rest, call.session.asker.pair, offset)
+        return await self._take(call, chunks, writer)
 
-    async def _take(self, chunks: AsyncIterator[bytes], writer: Any) -> Answer:
+    async def _take(self, call: Call, chunks: AsyncIterator[bytes], writer: Any) -> Answer:
         try:
             async for chunk in chunks:
                 for at in range(0, len(chunk), CHUNK_BYTES):
-                    await in_thread(writer.write, chunk[at : at + CHUNK_BYTES])
+                    await self._run(call, writer.write, chunk[at : at + CHUNK_BYTES])
         finally:
-            await in_thread(writer.close)
+            await self._house.workers.tidy(writer.close)
         return json_answer({"upload": writer.upload_id, "offset": writer.offset}, 202)
 
     async def offset(self, call: Call) -> Answer:
         """Where an upload stands."""
-        return json_answer({"upload": call.rest, "offset": await in_thread(self._archive.offset, call.rest, call.session.asker.pair)})
+        return json_answer({"upload": call.rest, "offset": await self._run(call, self._archive.offset, call.rest, call.session.asker.pair)})
 
     async def commit(self, call: Call) -> Answer:
         """The closing signal: only now the file takes its place."""
         body: Commit = call.json(Commit)
-        change = await in_thread(
+        change = await self._run(
+            call,
             self._archive.commit,
             body.upload,
             owner=call.session.asker.pair,
@@ -129,11 +133,11 @@ class _Files:
         """A file or a range of it."""
         path = SafePath.from_quoted(call.rest)
         wanted = [value for name, value in call.command.headers if name == "range"]
-        file: OpenFile = await in_thread(self._archive.get, path)
+        file: OpenFile = await self._run(call, self._archive.get, path)
         try:
             span = parse_range(wanted[0], file.stat.size) if wanted else whole(file.stat.size)
         except TallyError:
-            await in_thread(file.close)
+            await self._house.workers.tidy(file.close)
             raise
         headers = [("accept-ranges", "bytes")]
         if wanted:
@@ -142,7 +146,7 @@ class _Files:
             headers.append(("content-sha256", file.stat.sha256.hex()))
         return Answer(
             status=206 if wanted else 200,
-            body=_Span(file, span.start, span.stop),
+            body=_Span(self._house.workers, call.session.asker.pair, file, span.start, span.stop),
             length=span.length,
             kind="application/octet-stream",
             headers=tuple(headers),
@@ -153,7 +157,7 @@ class _Files:
         """A page of a folder."""
         path = SafePath.from_quoted(call.rest) if call.rest else None
         limit = _number(call.query.get("limit", str(MAX_LIST)), "limit")
-        page: Page = await in_thread(self._archive.ls, path, after=call.query.get("after", ""), limit=limit)
+        page: Page = await self._run(call, self._archive.ls, path, after=call.query.get("after", ""), limit=limit)
         files = [
             {
                 "name": entry.name,
@@ -169,7 +173,7 @@ class _Files:
     async def stat(self, call: Call) -> Answer:
         """One file."""
         path = SafePath.from_quoted(call.rest)
-        stat: Stat = await in_thread(self._archive.stat, path, digest=True)
+        stat: Stat = await self._run(call, self._archive.stat, path, digest=True)
         return json_answer(
             {
                 "path": stat.path,
@@ -183,27 +187,29 @@ class _Files:
 
     async def rm(self, call: Call) -> Answer:
         """Take a file away; its content becomes a version."""
-        change = await in_thread(self._archive.remove, SafePath.from_quoted(call.rest), entry=call.entry)
+        change = await self._run(call, self._archive.remove, SafePath.from_quoted(call.rest), entry=call.entry)
         return json_answer({"path": change.path, "entry": change.entry})
 
     async def mv(self, call: Call) -> Answer:
         """Rename."""
         body: Move = call.json(Move)
-        change = await in_thread(
-            self._archive.move, SafePath(body.source), SafePath(body.target), entry=call.entry, overwrite=body.overwrite
+        change = await self._run(
+            call, self._archive.move, SafePath(body.source), SafePath(body.target), entry=call.entry, overwrite=body.overwrite
         )
         return json_answer({"path": body.source, "target": change.path, "entry": change.entry})
 
     async def summary(self, call: Call) -> Answer:
         """Counts and sizes: all that INTERFACE may see."""
-        found = await in_thread(self._archive.summary)
+        found = await self._run(call, self._archive.summary)
         return json_answer({"files": found.files, "bytes": found.bytes, "versions": found.versions, "version_bytes": found.version_bytes})
 
 
 class _Span:
     """A part of an open file, read beside the event loop. A generator would keep the file open when nobody begins to read it."""
 
-    def __init__(self, file: OpenFile, start: int, stop: int) -> None:
+    def __init__(self, workers: Workers, pair: bytes, file: OpenFile, start: int, stop: int) -> None:
+        self._workers = workers
+        self._pair = pair
         self._file = file
         self._at = start
         self._stop = stop
@@ -214,13 +220,14 @@ class _Span:
     async def __anext__(self) -> bytes:
         if self._at >= self._stop:
             raise StopAsyncIteration
-        chunk: bytes = await asyncio.to_thread(self._file.read, self._at, min(CHUNK_BYTES, self._stop - self._at))
+        length = min(CHUNK_BYTES, self._stop - self._at)
+        chunk: bytes = await self._workers.run(self._pair, self._file.read, self._at, length)
         self._at += len(chunk)
         return chunk
 
     async def aclose(self) -> None:
         """Close the file."""
-        await asyncio.to_thread(self._file.close)
+        await self._workers.tidy(self._file.close)
 
 
 def _unsigned(call: Call) -> AsyncIterator[bytes]:

@@ -4,7 +4,6 @@ One ASGI application for all sessions. It reads the signal, drives the passage, 
 A handler gets the command as it was signed and returns an answer; it never sees what came on the wire beside the body.
 """
 
-import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -309,8 +308,3 @@ async def _say(send: Send, answer: Answer, entry: int | None, *, close: bool = F
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
     return sent
-
-
-async def in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Run a blocking call of a service beside the event loop."""
-    return await asyncio.to_thread(function, *args, **kwargs)

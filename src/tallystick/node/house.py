@@ -36,6 +36,7 @@ from tallystick.node.machine import Machine
 from tallystick.node.rooms import house_routes
 from tallystick.node.sessions import InviteSession, PairSession
 from tallystick.node.statements import Statements
+from tallystick.node.workers import Workers
 from tallystick.pair.ceremony import HouseIdentity
 from tallystick.pair.message import Reason
 from tallystick.pair.pairing import Role, derive_pair_keys
@@ -88,6 +89,7 @@ class House:
         self._door = Door(self.effects, (), self.clock)
         self.http = HttpServer(self._door)
         self.archive: Archive | None = None
+        self.workers = Workers()
         self.port = 0
         self.started_ns = 0
         self.failed: asyncio.Event = asyncio.Event()
@@ -142,6 +144,7 @@ class House:
         with contextlib.suppress(TallyError):
             self._remember()
             await self.machine.store.record(Event.of(Kind.STOPPED, self.clock(), what="ordered"))
+        self.workers.close()
         if self.archive is not None:
             self.archive.close()
             self.archive = None

@@ -206,7 +206,7 @@ class Archive:
         if not digest or described.directory or described.sha256 is not None:
             return described
         with self.get(path) as file:
-            sha256 = hash_of(file)
+            sha256 = hash_of(file, lambda: bool(self._fds))
             self._learn(path, file.stat, sha256)
             return file.stat.with_hash(sha256)
 

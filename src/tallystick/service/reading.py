@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -103,9 +103,11 @@ class OpenFile:
         self.close()
 
 
-def hash_of(file: OpenFile) -> bytes:
-    """SHA-256 of the whole file. Raises: Unavailable."""
+def hash_of(file: OpenFile, going: Callable[[], bool]) -> bytes:
+    """SHA-256 of the whole file. `going`: False once nobody wants it any more. Raises: Unavailable."""
     digest = hashlib.sha256()
     for piece in file.chunks():
+        if not going():
+            raise Unavailable("the archive was closed", "try again later")
         digest.update(piece)
     return digest.digest()
