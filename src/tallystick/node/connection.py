@@ -53,6 +53,9 @@ class Connection(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._due_ns = 0  # when the timer rings, by pair time
         self._linger: asyncio.TimerHandle | None = None
+        self._early = b""  # what the socket did not take before the loop knew it
+        self._handed_over = False
+        self._paused = False
         self._reason = ""
         self._over = False
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -60,28 +63,45 @@ class Connection(asyncio.BufferedProtocol):
     async def start(self, above: Above, first: bytes = b"") -> None:
         """Take the socket over. Events may come before this returns.
 
-        Args: first: frames that leave at once, before the event loop knows the socket.
+        Args: first: frames that leave before anything else.
+        The first frames of either side pass by the socket itself: the event loop takes longer to get to know it than they to travel.
         """
         self._above = above
-        sent = 0
+        self.write(first)
+        self._read_early()
+        if self._over:
+            return
+        self._handed_over = True
         try:
-            if first:
-                with suppress(BlockingIOError):
-                    sent = self._opened.sock.send(first)
-            self.bytes_out += sent
             await asyncio.get_running_loop().create_connection(lambda: self, sock=self._opened.sock)
         except OSError:  # it was closed while it opened
-            self._abort("lost")
+            self._opened.close()
+            self._finish("lost")
             return
-        self.write(first[sent:])
+        if self._paused:
+            self.pause_reading()
         self._arm()
+
+    def _read_early(self) -> None:
+        """What has come already. An error or an end shows itself again, to the event loop."""
+        size = 0
+        with suppress(OSError):
+            size = self._opened.sock.recv_into(self._buffer)
+        if size:
+            self.buffer_updated(size)
 
     # --- The socket ------------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports keep the promises of asyncio.Transport without being one.
         self._transport = cast("asyncio.Transport", transport)
+        if self._over:
+            self._transport.abort()
+            return
         self._transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        if self._early:
+            self._transport.write(self._early)
+            self._early = b""
 
     def get_buffer(self, sizehint: int) -> bytearray:
         return self._buffer
@@ -89,7 +109,7 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self.bytes_in += nbytes
         self._deliver(self.session.receive(self._view[:nbytes], self._clock()))
-        self._flush()
+        self.flush()
         self._arm()
 
     def eof_received(self) -> bool:
@@ -141,16 +161,25 @@ class Connection(asyncio.BufferedProtocol):
     def _tick(self) -> None:
         self._timer = None
         self._deliver(self.session.handle_timer(self._clock()))
-        self._flush()
+        self.flush()
         self._arm()
 
     def write(self, frames: bytes | bytearray | memoryview) -> None:
         """Queue sealed frames, in the order in which the session made them."""
-        if frames and self._transport is not None and not self._over:
-            self.bytes_out += len(frames)
+        if not frames or self._over:
+            return
+        self.bytes_out += len(frames)
+        if self._transport is not None:
             self._transport.write(frames)
+            return
+        sent = 0
+        if not self._early:
+            with suppress(OSError):  # an error shows itself again, to the event loop
+                sent = self._opened.sock.send(frames)
+        self._early += bytes(frames[sent:])
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send what the session itself has to say: pongs, handshakes."""
         if not self._over:
             self.write(self.session.outgoing())
             if self.unread_bytes > MAX_UNREAD_BYTES:
@@ -165,11 +194,13 @@ class Connection(asyncio.BufferedProtocol):
 
     def pause_reading(self) -> None:
         """Take no more bytes from the socket: the kernel's window closes, the other side waits."""
+        self._paused = True
         if self._transport is not None and not self._over:
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Go on."""
+        self._paused = False
         if self._transport is not None and not self._over:
             self._transport.resume_reading()
 
@@ -202,11 +233,13 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def unread_bytes(self) -> int:
         """How much is queued here because the other side takes no more."""
-        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+        return len(self._early) if self._transport is None else self._transport.get_write_buffer_size()
 
     def _close(self) -> None:
         """Let what is queued leave, then close."""
-        if not self._over and self._transport is not None:
+        if self._transport is None:
+            self._abort(self._reason or "end")
+        elif not self._over:
             self._transport.close()
             if self.unread_bytes:
                 asyncio.get_running_loop().call_later(LINGER_S, self._give_up, self.unread_bytes)
@@ -225,7 +258,7 @@ class Connection(asyncio.BufferedProtocol):
         if not self._over:
             if self._transport is not None:
                 self._transport.abort()
-            else:
+            elif not self._handed_over:  # else `connection_made` will find that it is over
                 self._opened.close()
             self._finish(reason)
 

@@ -336,7 +336,7 @@ class House:
                 now_ns=self.clock(),
             )
             connection = Connection(session, opened, self.clock)
-            live = self._live.setdefault(row.pairing, self._recall(row.pairing))
+            live = self._live_of(row.pairing)
             live.address, live.mode, live.visibility = opened.remote.host, opened.mode.value, VISIBLE[opened.mode]
             self._connected[row.pairing] += 1
             await connection.start(PairSession(self, connection, row, arrival.knock))
@@ -360,7 +360,7 @@ class House:
             return False
         self._sessions.setdefault(pair, set()).add(session)
         self._counts["sessions_confirmed"] += 1
-        self._live.setdefault(pair, self._recall(pair)).last_knock_ns = self.clock()
+        self._live_of(pair).last_knock_ns = self.clock()
         row = self.machine.store.pair(pair)
         if row is not None and row.effective is not session.pair.effective:
             session.narrow(row)
@@ -464,6 +464,12 @@ class House:
             origin_hash=self.statements.origin_hash,
             label=machine.settings.name,
         )
+
+    def _live_of(self, pair: bytes) -> Live:
+        live = self._live.get(pair)
+        if live is None:
+            live = self._live[pair] = self._recall(pair)
+        return live
 
     def _recall(self, pair: bytes) -> Live:
         match self.machine.memory.get(f"live/{pair.hex()}"):

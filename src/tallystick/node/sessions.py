@@ -133,6 +133,7 @@ class PairSession:
             self._connection.cut("severed")
             return
         self.confirmed = True
+        self._connection.flush()  # the pong: nothing the client waits for depends on what follows
         session = self._connection.session
         house.spawn(
             house.effects.run(
