@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tallystick.errors import Misuse, Refused, Unavailable
+from tallystick.errors import Malformed, Misuse, Refused, Unavailable
 from tallystick.keys import KeyKind, Signer, parse_cose_key, pinned
 from tallystick.node.asking import redeem
 from tallystick.node.client import HouseSession
@@ -105,41 +105,58 @@ def approve(
                 waiting = await session.get_json("/v1/inbox", verb="house.inbox")
                 pairs = await session.get_json("/v1/pairs", verb="house.pairs")
                 chosen = _chosen(waiting["proposals"], proposal)
-                pairing_id = next(each for each in pairs["details"] if each.startswith(chosen["id"]))
-                return chosen, {**pairs["details"][pairing_id], "pairing": pairing_id, "suite": _suite(pairs["pairs"], pairing_id)}
+                return chosen, _detail(chosen, pairs)
 
         chosen, detail = run(look())
+        statement = _approval(chosen, detail)
         # The person is asked between two sessions: nothing stays open while somebody compares words.
         if not confirm(chosen):
             deny(settings, proposal=chosen["id"], reason="wrong-words", passphrase=passphrase)
             raise Refused("the words differ: the pairing is denied and its invite burnt", "somebody may sit in the middle; invite again")
         signer = open_human(machine, passphrase)
-        signing = parse_cose_key(bytes.fromhex(detail["signing"]))
-        if str(signing.key_id) != chosen["key"]:
-            raise Refused("the house shows another key than the one in the inbox", "look at `tally inbox` again")
-        kind = PairType(detail["signed_type"])
-        statement = PairApprove(
-            pairing_id=bytes.fromhex(detail["pairing"]),
-            proposal=EntryRef(origin=bytes.fromhex(detail["origin"]), index=int(detail["proposal"])),
-            static=bytes.fromhex(detail["static"]),
-            signing=signing,
-            witness=pinned(KeyKind.ED25519, bytes.fromhex(detail["witness"])),
-            human=None if detail["human"] is None else parse_cose_key(bytes.fromhex(detail["human"])),
-            pair_type=kind,
-            suite=Suite(detail["suite"]),
-            label=chosen["label"],
-            actions=ordered_actions(kind),
-        )
 
         async def sign() -> dict[str, Any]:
             async with await HouseSession.open(machine, house) as session:
                 return await submit(session, house, signer, statement)
 
-        return {"id": chosen["id"], "label": chosen["label"], "type": kind.value, "entry": run(sign())["entry"]}
+        return {"id": chosen["id"], "label": chosen["label"], "type": statement.pair_type.value, "entry": run(sign())["entry"]}
 
 
-def _suite(pairs: Sequence[Mapping[str, Any]], pairing_id: str) -> str:
-    return str(next(each["suite"] for each in pairs if each["pairing"] == pairing_id))
+def _detail(chosen: Mapping[str, Any], pairs: Mapping[str, Any]) -> dict[str, Any]:
+    """What an approval must name. Raises: Malformed: the house shows no such pairing, or not in one way."""
+    try:
+        (pairing_id,) = (each for each in pairs["details"] if each.startswith(chosen["id"]))
+        (suite,) = (each["suite"] for each in pairs["pairs"] if each["pairing"] == pairing_id)
+        return {**pairs["details"][pairing_id], "pairing": pairing_id, "suite": suite}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise Malformed("the house does not show the pairing of this proposal", "look at `tally inbox` again") from None
+
+
+def _approval(chosen: Mapping[str, Any], detail: Mapping[str, Any]) -> PairApprove:
+    """The statement to sign: what the person is shown of it is what it says.
+
+    Raises: Refused: the house shows one pairing in its inbox and would have another one signed.  Malformed.
+    """
+    try:
+        signing = parse_cose_key(bytes.fromhex(detail["signing"]))
+        kind = PairType(detail["signed_type"])
+        human = None if detail["human"] is None else parse_cose_key(bytes.fromhex(detail["human"]))
+        if (str(signing.key_id), kind.value) != (chosen["key"], chosen["type"]) or (human is not None) != (kind is PairType.ADMIN):
+            raise Refused("the house shows another machine or type than the one in the inbox", "look at `tally inbox` again")
+        return PairApprove(
+            pairing_id=bytes.fromhex(detail["pairing"]),
+            proposal=EntryRef(origin=bytes.fromhex(detail["origin"]), index=int(detail["proposal"])),
+            static=bytes.fromhex(detail["static"]),
+            signing=signing,
+            witness=pinned(KeyKind.ED25519, bytes.fromhex(detail["witness"])),
+            human=human,
+            pair_type=kind,
+            suite=Suite(detail["suite"]),
+            label=str(chosen["label"]),
+            actions=ordered_actions(kind),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise Malformed("the house does not show the pairing of this proposal", "look at `tally inbox` again") from None
 
 
 def _wait_until_stands(settings: Settings, proposal: str, wait_s: float = 300.0) -> dict[str, Any]:
