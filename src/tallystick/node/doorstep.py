@@ -8,6 +8,7 @@ import asyncio
 import logging
 import secrets
 import time
+from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -17,6 +18,7 @@ from tallystick.channel.filter import datagrams_of
 from tallystick.channel.handshake import Handshake
 from tallystick.channel.knock import Doorkeeper
 from tallystick.channel.outcome import Admit, TimeAnswer
+from tallystick.channel.session import Session
 from tallystick.errors import Unavailable
 from tallystick.net import bpf
 from tallystick.net.stream import Opened
@@ -24,13 +26,15 @@ from tallystick.net.tcp import house_open
 from tallystick.net.udp import Origin, UdpPort
 from tallystick.node.machine import Machine
 from tallystick.pair.invite import invite_keys
-from tallystick.pair.pairing import PairKeys, Role, derive_pair_keys
+from tallystick.pair.pairing import PairKeys, Role, Suite, derive_pair_keys
 from tallystick.passage.effect import invite_name, secret_name
 from tallystick.passage.knock import Connection as Knock
 from tallystick.primitives import X25519KeyPair, sha256
 from tallystick.storage.rows import InviteRow, PairRow
 
 _SALT_BYTES: Final = 32
+_AHEAD: Final = 16  # ephemeral keys drawn while nobody waits for them
+_FRESH_NS: Final = 100_000_000  # a session's first frame has 3 s from its beginning: one made earlier than this is made anew
 
 log = logging.getLogger("tallystick")
 
@@ -41,6 +45,7 @@ class Arrival:
 
     opened: Opened
     handshake: Handshake
+    session: Session
     knock: Knock
     remote_static: bytes = field(repr=False)
     pair: bytes | None = None
@@ -76,7 +81,9 @@ class Doorstep:
         self._udp: UdpPort | None = None
         self._numbers: dict[bytes, int] = {}
         self._pairs: dict[int, bytes] = {}
+        self._suites: dict[bytes, Suite] = {}
         self._next_number = 1
+        self._ahead = deque(ephemeral() for _ in range(_AHEAD))
         self._can_filter = bpf.can_filter_tcp()
         self.datagrams = 0
         self.admitted = 0
@@ -133,13 +140,14 @@ class Doorstep:
             suite=row.suite,
             next_counter=counter if isinstance(counter, int) else 0,
         )
-        self._numbers[row.pairing], self._pairs[number] = number, row.pairing
+        self._numbers[row.pairing], self._pairs[number], self._suites[row.pairing] = number, row.pairing, row.suite
 
     def shut_out(self, pair: bytes) -> None:
         """From now on this pair meets silence."""
         number = self._numbers.pop(pair, None)
         if number is not None:
             self._pairs.pop(number, None)
+            self._suites.pop(pair, None)
             self._keeper.remove_pair(number)
 
     def expect(self, row: InviteRow, secret: bytes) -> None:
@@ -183,7 +191,8 @@ class Doorstep:
     async def _admit(self, admit: Admit, datagram: bytes, origin: Origin) -> None:
         """A knock held: connect towards it, answer, hand the connection on."""
         pair = None if admit.pair is None else self._pairs.get(admit.pair)
-        handshakes: list[Handshake] = []
+        suite = None if pair is None else self._suites[pair]
+        met: list[tuple[Handshake, Session, int]] = []
         try:
             if pair is None and admit.invite is None:
                 return  # severed between two turns of the loop
@@ -192,10 +201,12 @@ class Doorstep:
             mode, key = await self._choose(admit.mode, pair, admit.invite, datagram)
 
             def answer(port: int) -> None:
-                reply, handshake = admit.answer(tcp_port=port, mode=mode, ephemeral=ephemeral())
-                handshakes.append(handshake)
+                fresh = self._ahead.popleft() if self._ahead else ephemeral()
+                reply, handshake = admit.answer(tcp_port=port, mode=mode, ephemeral=fresh)
                 if self._udp is not None:
                     self._udp.send(reply, origin)
+                # While the client connects, what it will meet is made ready.
+                met.append((handshake, self._session(suite, handshake), time.monotonic_ns()))
 
             remote = origin.remote.at(_port(admit, mode, origin))
             opened = await house_open(mode, origin.local, remote, md5_key=key, on_ready=answer)
@@ -204,8 +215,11 @@ class Doorstep:
             return
         finally:
             self._keeper.ended(admit.ticket)
+        ((handshake, session, made_ns),) = met
+        if time.monotonic_ns() - made_ns > _FRESH_NS:
+            session = self._session(suite, handshake)
         knock = Knock(
-            session=handshakes[0].handshake_hash,
+            session=handshake.handshake_hash,
             knock=sha256(datagram),
             address=sha256(b"tally address v1", secrets.token_bytes(_SALT_BYTES), str(opened.remote).encode()),
             mode=opened.mode.value,
@@ -215,13 +229,22 @@ class Doorstep:
         await self._host.arrived(
             Arrival(
                 opened=opened,
-                handshake=handshakes[0],
+                handshake=handshake,
+                session=session,
                 knock=knock,
                 remote_static=admit.remote_static,
                 pair=pair,
                 invite=None if pair is not None else admit.invite,
             )
         )
+        while len(self._ahead) < _AHEAD:
+            self._ahead.append(ephemeral())
+
+    def _session(self, suite: Suite | None, handshake: Handshake) -> Session:
+        if suite is None:
+            return Session.of_invite(role=Role.HOUSE, handshake=handshake, now_ns=self.now_ns)
+        static = self._machine.vault.machine.static
+        return Session.of_pair(role=Role.HOUSE, handshake=handshake, suite=suite, static=static, ephemeral=ephemeral, now_ns=self.now_ns)
 
     async def _choose(self, asked: Mode, pair: bytes | None, invite: bytes | None, datagram: bytes) -> tuple[Mode, bytes | None]:
         """The mode the house takes, and the TCP-MD5 key where the capability for a filter is missing."""

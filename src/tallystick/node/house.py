@@ -17,7 +17,6 @@ from typing import Any, Final, TypeVar
 from tallystick import __version__
 from tallystick.canonical import Encodable
 from tallystick.channel.datagram import SECOND_NS
-from tallystick.channel.session import Session
 from tallystick.errors import Misuse, TallyError
 from tallystick.keys import parse_cose_key
 from tallystick.ledger.event import Event, Kind
@@ -28,7 +27,7 @@ from tallystick.node.archive import archive_routes, settle_archive
 from tallystick.node.checkpoints import Publisher
 from tallystick.node.connection import Connection
 from tallystick.node.door import Door
-from tallystick.node.doorstep import Arrival, Doorstep, ephemeral
+from tallystick.node.doorstep import Arrival, Doorstep
 from tallystick.node.effects import Effects
 from tallystick.node.host import own_address
 from tallystick.node.http import HttpServer
@@ -320,22 +319,14 @@ class House:
 
     async def arrived(self, arrival: Arrival) -> None:
         """A connection stands at the door: a session of a pair, or the ceremony of an invite."""
-        opened, handshake = arrival.opened, arrival.handshake
+        opened = arrival.opened
         if arrival.pair is not None:
             # The pair may have been severed while the connection opened.
             row = self.machine.store.pair(arrival.pair)
             if row is None or not row.stands or arrival.pair not in self._step:
                 opened.close()
                 return
-            session = Session.of_pair(
-                role=Role.HOUSE,
-                handshake=handshake,
-                suite=row.suite,
-                static=self.machine.vault.machine.static,
-                ephemeral=ephemeral,
-                now_ns=self.clock(),
-            )
-            connection = Connection(session, opened, self.clock)
+            connection = Connection(arrival.session, opened, self.clock)
             live = self._live_of(row.pairing)
             live.address, live.mode, live.visibility = opened.remote.host, opened.mode.value, VISIBLE[opened.mode]
             self._connected[row.pairing] += 1
@@ -345,9 +336,9 @@ class House:
         if invite is None:
             opened.close()
             return
-        connection = Connection(Session.of_invite(role=Role.HOUSE, handshake=handshake, now_ns=self.clock()), opened, self.clock)
+        connection = Connection(arrival.session, opened, self.clock)
         self._addresses[invite.invite] = opened.remote.host
-        ceremony = InviteSession(self, connection, invite, arrival.knock, handshake.chaining_key, arrival.remote_static)
+        ceremony = InviteSession(self, connection, invite, arrival.knock, arrival.handshake.chaining_key, arrival.remote_static)
         self._invite_sessions.add(ceremony)
         await connection.start(ceremony)
 
