@@ -168,7 +168,8 @@ class _Http(HttpToolsProtocol):
 
         try:
             await self._application(scope, receive, send_checked)
-        except (ClientDisconnect, ConnectionResetError):
+        except (ClientDisconnect, ConnectionResetError, asyncio.CancelledError):
+            # Nobody waits for the answer; a house that stops cancels what still works for one who left.
             if not self._gone:
                 raise
 

@@ -71,13 +71,16 @@ class LocalServer:
         """
         with suppress(FileNotFoundError):
             self._path.unlink()
-        old = os.umask(0o177)
+        # Not by umask: that is the whole process's, and a folder another thread makes meanwhile could not be entered by anybody.
+        # Until `listen` nobody can connect, and the home is private.
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._server = await asyncio.start_unix_server(self._accept, path=str(self._path))
+            sock.bind(os.fsencode(self._path))
+            self._path.chmod(0o600)
+            self._server = await asyncio.start_unix_server(self._accept, sock=sock)
         except OSError as error:
+            sock.close()
             raise Unavailable(f"cannot open {self._path.name}: {error.strerror or error}", "choose a shorter TALLY_HOME") from None
-        finally:
-            os.umask(old)
 
     async def stop(self) -> None:
         """Close the socket and every connection."""

@@ -47,9 +47,9 @@ class PlainLines(logging.Formatter):
         moment = time.strftime("%H:%M:%S", time.localtime(record.created))
         fields = " ".join(f"{name}={json.dumps(value, default=str)}" for name, value in fields_of(record).items())
         line = f"{moment} {record.levelname.lower():<8} {record.getMessage()}  {fields}".rstrip()
+        lines = [line, *(self.formatException(record.exc_info).split("\n") if record.exc_info else ())]
         # Foreign text may stand in a message of a library: no escape sequence reaches the terminal.
-        line = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in line)
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        return "\n".join("".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in each) for each in lines)
 
 
 def start(settings: Settings, stream: TextIO | None = None) -> logging.Logger:
