@@ -91,7 +91,7 @@ class Chronicle:
 
     async def ended(self, reason: str, unfinished: bytes | None) -> None:
         """The session is over. `unfinished`: the reference of the signal whose answer never came whole. Raises: Unavailable."""
-        self._machine.memory.change(f"live/{self._pair.pairing.hex()}", self._live)
+        await asyncio.to_thread(self._machine.memory.change, f"live/{self._pair.pairing.hex()}", self._live)
         await self._effects.run(
             knocks.ended(
                 session=self._session.handshake_hash,

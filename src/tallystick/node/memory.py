@@ -130,6 +130,7 @@ class Memory:
                     os.close(folder)
         except OSError as error:
             raise Unavailable(f"cannot write {self._path.name}: {error.strerror}", "check the free space of the home") from error
+        self._load()  # now, while nobody waits: the next who asks is about to knock
 
 
 def _table(raw: bytes) -> Table:
