@@ -25,7 +25,7 @@ from tallystick.node.halves import drop, effects_of, keeping, label_for, stand, 
 from tallystick.node.host import has_aes_hardware, host_facts
 from tallystick.node.machine import Machine
 from tallystick.node.pairclock import PairClock
-from tallystick.node.pairingstream import PairingStream
+from tallystick.node.pairingstream import PairingStream, UnconfirmedError
 from tallystick.pair.ceremony import ClientCeremony
 from tallystick.pair.invite import Invite, invite_id
 from tallystick.pair.message import Abort, Reason, Standing, encode_message
@@ -86,10 +86,6 @@ async def redeem(
             failures += 1
             if failures == FAILURES:
                 raise
-
-
-class UnconfirmedError(Unavailable):
-    """A connection opened and ended before the house had proven itself on it."""
 
 
 class _Asking:

@@ -30,7 +30,7 @@ CHECKPOINT_S: Final = 2.0
 END_S: Final = 1.0
 MAX_CHECKPOINTS: Final = 16
 # Words of `Connection` that mean: the house sent what this side must never get.
-_BREACHES: Final = frozenset({"direction", "malformed", "after-end"})
+_BREACHES: Final = frozenset({"direction", "malformed", "after-end", "rekey"})
 
 
 class HouseStream:
@@ -106,10 +106,10 @@ class HouseStream:
             case Data(data=data):
                 self._data(data)
             case Confirmed():
+                self._confirmed.set_result(None)  # first: whoever waits goes on before the ledger is asked
                 task = self._spawn(self._chronicle.begun())
                 if self._pair.state == "pending":
                     self._standing = task
-                self._confirmed.set_result(None)
             case Pong(time_ns=time_ns, sent_ns=sent_ns):
                 self.clock.taught(time_ns, sent_ns=sent_ns - self._offset_ns, received_ns=time.time_ns())
             case End():
@@ -190,7 +190,9 @@ class HouseStream:
         self.connection.cut(reason)
 
     def _breach(self, what: str, data: bytes) -> None:
-        """The diode: recorded, and the session goes."""
+        """The diode: recorded, and the session goes. The first word is enough."""
+        if self.failure is not None:
+            return
         self._fail(
             Malformed("the house sent something that is neither an answer nor telemetry", "this end cut the session and recorded it"),
             "diode",

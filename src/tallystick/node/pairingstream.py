@@ -16,6 +16,10 @@ MAX_BACKLOG: Final = 16
 _END_S: Final = 1.0
 
 
+class UnconfirmedError(Unavailable):
+    """A connection opened and ended before the house had proven itself on it."""
+
+
 class PairingStream:
     """One stream of one invite.
 
@@ -82,5 +86,6 @@ class PairingStream:
     def lost(self, reason: str) -> None:
         """The connection is over; what came before is still read."""
         if not self._confirmed.done():
-            self._confirmed.set_exception(Unavailable("the house did not prove itself on this connection", "try again with a new invite"))
+            hint = "try again with a new invite"
+            self._confirmed.set_exception(UnconfirmedError("the house did not prove itself on this connection", hint))
         self.inbox.put_nowait(None)
