@@ -117,6 +117,7 @@ class House:
         await asyncio.to_thread(self.machine.store.settle_open_effects, self.clock(), completed=completed)
         self._door.routes = (*archive_routes(self), *house_routes(self))
         await self._settle()
+        await asyncio.to_thread(self._drop_uploads)
         size, root = self.machine.store.head()
         await self.machine.store.record(
             Event.of(Kind.STARTED, self.clock(), software=f"tallystick {__version__}", size=size, root=root, vault="file")
@@ -284,7 +285,17 @@ class House:
         self._live.pop(pair, None)
         self._remembered.pop(pair, None)
         await self.refused(pair)  # where a ceremony still waits for it
-        await asyncio.to_thread(self._forget, pair)
+        try:
+            await asyncio.to_thread(self._forget, pair)
+            await asyncio.to_thread(self._drop_uploads)
+        except TallyError as error:
+            # Housekeeping; the secret must go whatever becomes of it.
+            log.warning("what was kept for a pair stays for now", extra={"reason": error.message})
+
+    def _drop_uploads(self) -> None:
+        """What machines that are paired no more have staged fills no disk."""
+        if self.archive is not None:
+            self.archive.keep_uploads([row.pairing for row in self.machine.store.pairs() if row.stands])
 
     def _forget(self, pair: bytes) -> None:
         for row in ("counter", "live"):

@@ -53,6 +53,7 @@ class PairSession:
         self._stream: ServerStream | None = None
         self._checkpoints = 0
         self._shown: bytes | None = None
+        self._severing = False
         self.pair = pair
         self.asker: Asker = self._asker(pair)
         self.book = StreamBook.of(machine=bytes(pair.subject), handshake_hash=connection.session.handshake_hash)
@@ -159,7 +160,8 @@ class PairSession:
         except TallyError:
             self._connection.cut("malformed")
             return
-        if isinstance(told, Severed) and told.pairing_id == self.pair.pairing:
+        if isinstance(told, Severed) and told.pairing_id == self.pair.pairing and not self._severing:
+            self._severing = True  # thousands of these frames are one severance
             self._house.spawn(self._house.sever(self.pair.pairing, by="peer", reason="peer", tell=False, actor="pair"))
 
     def _checkpoint(self, message: bytes) -> None:

@@ -12,6 +12,7 @@ import os
 import stat
 import threading
 from bisect import insort
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -110,6 +111,10 @@ class Archive:
     def expire(self, before_ns: int) -> int:
         """Remove uploads without a byte since `before_ns`; returns how many. Raises: Unavailable."""
         return self._uploads.expire(before_ns)
+
+    def keep_uploads(self, owners: Collection[bytes]) -> int:
+        """Remove the uploads of all pairings but these; returns how many. Raises: Unavailable."""
+        return self._uploads.keep(owners)
 
     # Changes: each is the effect of one ledger entry.
 

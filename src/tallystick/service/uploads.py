@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import threading
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -317,11 +318,24 @@ class Uploads:
 
     def expire(self, before_ns: int) -> int:
         """Remove uploads that received their last byte before `before_ns`; returns how many. Raises: Unavailable."""
+
+        def stale(upload_id: str, _: _Upload) -> bool:
+            found = self.disk.look(f"{upload_id}.data", self._fd)
+            return found is None or found.st_mtime_ns < before_ns
+
+        return self._sweep(stale)
+
+    def keep(self, owners: Collection[bytes]) -> int:
+        """Remove the uploads of everybody else; returns how many. Raises: Unavailable."""
+        names = {owner.hex() for owner in owners}
+        return self._sweep(lambda _, upload: upload.info.owner not in names)
+
+    def _sweep(self, wanted: Callable[[str, _Upload], bool]) -> int:
+        """Remove the uploads that are `wanted` and not being committed."""
         removed = 0
         for upload_id, upload in list(self._uploads.items()):
             with upload.lock:
-                found = self.disk.look(f"{upload_id}.data", self._fd)
-                if upload.gone or upload.sealed or (found is not None and found.st_mtime_ns >= before_ns):
+                if upload.gone or upload.sealed or not wanted(upload_id, upload):
                     continue
                 upload.gone = True
                 if upload.writer is not None:
@@ -329,7 +343,7 @@ class Uploads:
                 try:
                     self._forget(upload_id)
                 except OSError as error:
-                    raise told(error, "remove stale uploads") from error
+                    raise told(error, "remove an upload") from error
             removed += 1
         return removed
 
