@@ -56,9 +56,9 @@ class Estate:
     machines: dict[str, Machine] = field(default_factory=dict)
 
     @classmethod
-    def at(cls, folder: Path) -> Self:
-        """A house whose owner's machine is its first ADMIN pair."""
-        house, recovery = Machine.create(load({"name": "attic"}, home=folder / "attic", env={}), Role.HOUSE)
+    def at(cls, folder: Path, **flags: object) -> Self:
+        """A house whose owner's machine is its first ADMIN pair. `flags`: settings of the house."""
+        house, recovery = Machine.create(load({"name": "attic", **flags}, home=folder / "attic", env={}), Role.HOUSE)
         assert recovery is not None
         admin = machine(folder, "owner", Role.CLIENT)
         made = cls(folder, house, recovery.paper_text(), Human.new(admin.vault, "owner"), {"owner": admin})

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
-from tallystick.errors import TallyError, Unavailable
+from tallystick.errors import Refused, TallyError, Unavailable
 from tallystick.keys.signer import Vault
 from tallystick.passage.effect import Close, Destroy, Forget, Keep, Later, Listen, Narrow, Open, Passage, Perform, Record, Unlisten
 from tallystick.storage.sqlite import Store
@@ -64,6 +64,7 @@ class Effects:
         self._store = store
         self._vault = vault
         self._doors = doors
+        self._keeping: set[str] = set()
 
     async def run(self, passage: Passage[_T], perform: Performer | None = None) -> _T:
         """Walk a passage to its end. Raises: what an effect raised and the passage did not handle."""
@@ -98,7 +99,7 @@ class Effects:
                     raise AssertionError("a passage performs something and nobody was told how")
                 return await perform(effect)
             case Keep(name=name, secret=secret):
-                return await asyncio.to_thread(self._vault.put_secret, name, secret)
+                return await self._keep(name, secret)
             case Destroy(name=name) | Forget(name=name):
                 return await asyncio.to_thread(self._vault.delete_secret, name)
             case Open(pair=pair):
@@ -112,3 +113,15 @@ class Effects:
             case Unlisten(invite=invite):
                 return await self._doors.close_invite(invite)
         raise AssertionError(f"no effect is called {type(effect).__name__}")
+
+    async def _keep(self, name: str, secret: bytes) -> None:
+        """Keep a new secret. Raises: Refused where there is one: its entry may stand already, and forgetting ours would destroy it."""
+        there = name in self._keeping
+        self._keeping.add(name)
+        try:
+            if there or await asyncio.to_thread(self._vault.get_secret, name) is not None:
+                raise Refused("this secret is kept already", "Each invite and each pairing has its own; make a new one.")
+            await asyncio.to_thread(self._vault.put_secret, name, secret)
+        finally:
+            if not there:
+                self._keeping.discard(name)

@@ -38,7 +38,7 @@ class Later:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Write a secret to the vault, durably, before the entry that speaks of it."""
+    """Write a secret to the vault, durably, before the entry that speaks of it. Refused where one of this name is kept already."""
 
     name: str
     secret: bytes = field(repr=False)
