@@ -14,6 +14,7 @@ from tallystick.channel.session import Session
 from tallystick.errors import TallyError
 from tallystick.net.stream import Opened
 
+FIRST_BYTES: Final = 16_384  # of the buffer, until something fills it
 RECEIVE_BYTES: Final = 262_144
 HIGH_WATER_BYTES: Final = 1_048_576
 MAX_UNREAD_BYTES: Final = 4 * HIGH_WATER_BYTES  # answers stop at the high water; what else is said to one who does not read ends here
@@ -48,8 +49,7 @@ class Connection(asyncio.BufferedProtocol):
         self._clock = clock
         self._above: Above | None = None
         self._transport: asyncio.Transport | None = None
-        self._buffer = bytearray(RECEIVE_BYTES)
-        self._view = memoryview(self._buffer)
+        self._buffer = bytearray(FIRST_BYTES)
         self._timer: asyncio.TimerHandle | None = None
         self._due_ns = 0  # when the timer rings, by pair time
         self._linger: asyncio.TimerHandle | None = None
@@ -60,14 +60,13 @@ class Connection(asyncio.BufferedProtocol):
         self._over = False
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def start(self, above: Above, first: bytes = b"") -> None:
+    async def start(self, above: Above) -> None:
         """Take the socket over. Events may come before this returns.
 
-        Args: first: frames that leave before anything else.
-        The first frames of either side pass by the socket itself: the event loop takes longer to get to know it than they to travel.
+        What is written before, and the first that is read, pass by the socket itself: the event loop takes longer to get to know it
+        than they to travel.
         """
         self._above = above
-        self.write(first)
         self._read_early()
         if self._over:
             return
@@ -108,7 +107,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self.bytes_in += nbytes
-        self._deliver(self.session.receive(self._view[:nbytes], self._clock()))
+        self._deliver(self.session.receive(memoryview(self._buffer)[:nbytes], self._clock()))
+        if nbytes == FIRST_BYTES == len(self._buffer):
+            self._buffer = bytearray(RECEIVE_BYTES)
         self.flush()
         self._arm()
 

@@ -37,7 +37,7 @@ class HouseStream:
     """One sealed stream to a house. `unanswered`: the reference of the signal asked last, for the record of a cut."""
 
     def __init__(self, machine: Machine, pair: PairRow, dialled: Dialled) -> None:
-        """Takes the connection over; `start` uses it."""
+        """Takes the connection over and says the first word: the rest is made while it travels. `start` waits for the answer."""
         self.clock = PairClock(machine.memory, pair.pairing)
         # The stream keeps the offset it began with: time that jumps when a pong teaches us better would look like silence.
         self._offset_ns = self.clock.offset_ns
@@ -50,13 +50,14 @@ class HouseStream:
             now_ns=self._stream_ns(),
         )
         self.connection = Connection(self.session, dialled.opened, self._stream_ns)
+        self._chronicle = Chronicle(machine, pair, dialled, self.session, self.connection)
+        self.connection.write(self.session.start() + self.session.send_checkpoint(self._chronicle.ask()))
         self.http = HttpClient(self.connection)
         self.unanswered: bytes | None = None
         self.failure: TallyError | None = None
         self.closing = False
         self._machine = machine
         self._pair = pair
-        self._chronicle = Chronicle(machine, pair, dialled, self.session, self.connection)
         loop = asyncio.get_running_loop()
         self._confirmed: asyncio.Future[None] = loop.create_future()
         self._witnessed: asyncio.Future[None] = loop.create_future()
@@ -69,12 +70,12 @@ class HouseStream:
         return max(time.time_ns() + self._offset_ns, 0)
 
     async def start(self) -> None:
-        """Say the first word, and wait until the house has proven itself. A pair that was pending stands then.
+        """Wait until the house has proven itself. A pair that was pending stands then.
 
         Raises: Unavailable: it did not.  Refused, Malformed, Unproven: what came with its first words.
         """
         try:
-            await self.connection.start(self, self.session.start() + self.session.send_checkpoint(self._chronicle.ask()))
+            await self.connection.start(self)
             await self._confirmed
             if self._standing is not None:
                 await asyncio.shield(self._standing)
