@@ -10,6 +10,7 @@ import ipaddress
 import re
 import socket
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Self
 
 from tallystick.errors import Misuse, Unavailable
@@ -113,13 +114,18 @@ def split(text: str, default_port: int = DEFAULT_PORT) -> tuple[str, int]:
     return host, port
 
 
+@lru_cache(256)
+def _literal(host: str, port: int) -> tuple[Endpoint, ...]:
+    return (Endpoint.of(host, port),)
+
+
 async def resolve(host: str, port: int) -> tuple[Endpoint, ...]:
     """All addresses of a name in the order of preference of the system (RFC 6724), at most 16; an IP address is itself.
 
     Raises: Unavailable: the name has no address, or no resolver answers.
     """
     with contextlib.suppress(Misuse):
-        return (Endpoint.of(host, port),)  # an IP address: nobody is asked, no thread is woken
+        return _literal(host, port)  # an IP address: nobody is asked, no thread is woken
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM, proto=socket.IPPROTO_UDP)
     except (OSError, UnicodeError) as error:

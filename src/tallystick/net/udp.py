@@ -199,11 +199,11 @@ class UdpPort:
 class Knocker:
     """A client's UDP socket: speaks to one house and hears nobody else (a connected socket)."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        """Takes a connected, non-blocking socket; use `Knocker.open`."""
+    def __init__(self, sock: socket.socket, house: Endpoint) -> None:
+        """Takes a non-blocking socket that is connected to `house`; use `Knocker.open`."""
         self._sock = sock
         self.local = Endpoint.of_sockaddr(sock.getsockname())
-        self.remote = Endpoint.of_sockaddr(sock.getpeername())
+        self.remote = house
 
     @classmethod
     def open(cls, house: Endpoint, *, program: Program | None = None) -> Self:
@@ -222,7 +222,7 @@ class Knocker:
                 with contextlib.suppress(Unavailable):
                     bpf.attach(sock, program)
             sock.connect(house.sockaddr)
-            return cls(sock)
+            return cls(sock, house)
         except OSError as error:
             sock.close()
             raise _unavailable(error, house) from error

@@ -355,18 +355,19 @@ class House:
 
     # --- Sessions --------------------------------------------------------------------------------------------------------
 
-    def session_confirmed(self, session: PairSession) -> bool:
-        """A session's first frame verified. False: the pair was severed meanwhile."""
+    def hears(self, pair: bytes) -> bool:
+        """Whether the pair's knocks are heard: it was not severed while its connection opened."""
+        return pair in self._step
+
+    def session_confirmed(self, session: PairSession) -> None:
+        """A session's first frame verified."""
         pair = session.pair.pairing
-        if pair not in self._step:
-            return False
         self._sessions.setdefault(pair, set()).add(session)
         self._counts["sessions_confirmed"] += 1
         self._live_of(pair).last_knock_ns = self.clock()
         row = self.machine.store.pair(pair)
         if row is not None and row.effective is not session.pair.effective:
             session.narrow(row)
-        return True
 
     def session_lost(self, session: PairSession, reason: str) -> None:
         """A session is over."""

@@ -130,11 +130,12 @@ class PairSession:
         """Key confirmation: the session is recorded, then its requests are read. The ledger keeps the order of its callers, so
         whatever a request brings stands behind these entries; if they cannot be written, neither can anything else."""
         house = self._house
-        if not house.session_confirmed(self):
+        if not house.hears(self.pair.pairing):
             self._connection.cut("severed")
             return
-        self.confirmed = True
         self._connection.flush()  # the pong: nothing the client waits for depends on what follows
+        self.confirmed = True
+        house.session_confirmed(self)
         session = self._connection.session
         house.spawn(
             house.effects.run(
