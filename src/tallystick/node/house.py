@@ -11,11 +11,9 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from tallystick import __version__
-from tallystick.canonical import Encodable
 from tallystick.channel.datagram import SECOND_NS
 from tallystick.errors import Misuse, TallyError
 from tallystick.keys import parse_cose_key
@@ -31,6 +29,7 @@ from tallystick.node.doorstep import Arrival, Doorstep
 from tallystick.node.effects import Effects
 from tallystick.node.host import own_address
 from tallystick.node.http import HttpServer
+from tallystick.node.live import LiveTable
 from tallystick.node.machine import Machine
 from tallystick.node.rooms import house_routes
 from tallystick.node.sessions import InviteSession, PairSession
@@ -58,22 +57,6 @@ _T = TypeVar("_T")
 log = logging.getLogger("tallystick")
 
 
-@dataclass(slots=True)
-class Live:
-    """What is known of a pair beside the ledger."""
-
-    last_knock_ns: int | None = None
-    address: str | None = None
-    received_bytes: int = 0
-    sent_bytes: int = 0
-    mode: int | None = None
-    visibility: str | None = None
-
-    def row(self) -> list[Encodable]:
-        """As the memory keeps it."""
-        return [self.last_knock_ns, self.address, self.received_bytes, self.sent_bytes, self.mode, self.visibility]
-
-
 class House:
     """One house. `start` to `stop`; `failed` is set when it cannot go on."""
 
@@ -97,8 +80,7 @@ class House:
         self._connected: Counter[bytes] = Counter()  # by pair, confirmed or not
         self._ceremonies: dict[bytes, InviteSession] = {}
         self._invite_sessions: set[InviteSession] = set()
-        self._live: dict[bytes, Live] = {}
-        self._remembered: dict[bytes, list[Encodable]] = {}
+        self._live = LiveTable(machine.memory)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._addresses: dict[bytes, str] = {}
         self._counts: dict[str, int] = {"sessions_confirmed": 0, "sessions_cut": 0, "bytes_in": 0, "bytes_out": 0}
@@ -257,11 +239,7 @@ class House:
                 await self.effects.run(invites.expired(invite.invite, now_ns=now_ns))
 
     def _remember(self) -> None:
-        changed = {pair: row for pair, live in list(self._live.items()) if (row := live.row()) != self._remembered.get(pair)}
-        rows: dict[str, Encodable] = {f"live/{pair.hex()}": row for pair, row in changed.items()}
-        self.machine.memory.put({"pair time": self.clock(), **rows})
-        self._remembered.update(changed)
-        for pair in changed.keys() - self._live.keys():
+        for pair in self._live.keep(self.clock()):
             self._forget(pair)  # severed meanwhile
 
     # --- Doors (node/effects.py) -----------------------------------------------------------------------------------------
@@ -282,8 +260,7 @@ class House:
                 session.tell_severed()
             else:
                 session.cut("severed")
-        self._live.pop(pair, None)
-        self._remembered.pop(pair, None)
+        self._live.forget(pair)
         await self.refused(pair)  # where a ceremony still waits for it
         try:
             await asyncio.to_thread(self._forget, pair)
@@ -338,7 +315,7 @@ class House:
                 opened.close()
                 return
             connection = Connection(arrival.session, opened, self.clock)
-            live = self._live_of(row.pairing)
+            live = self._live.of(row.pairing)
             live.address, live.mode, live.visibility = opened.remote.host, opened.mode.value, VISIBLE[opened.mode]
             self._connected[row.pairing] += 1
             await connection.start(PairSession(self, connection, row, arrival.knock))
@@ -364,7 +341,7 @@ class House:
         pair = session.pair.pairing
         self._sessions.setdefault(pair, set()).add(session)
         self._counts["sessions_confirmed"] += 1
-        self._live_of(pair).last_knock_ns = self.clock()
+        self._live.of(pair).last_knock_ns = self.clock()
         row = self.machine.store.pair(pair)
         if row is not None and row.effective is not session.pair.effective:
             session.narrow(row)
@@ -383,7 +360,7 @@ class House:
                 del self._sessions[pair]
         self._counts["bytes_in"] += session.bytes_in
         self._counts["bytes_out"] += session.bytes_out
-        live = self._live.get(pair)
+        live = self._live.known(pair)
         if live is not None:
             live.received_bytes += session.bytes_in
             live.sent_bytes += session.bytes_out
@@ -468,21 +445,9 @@ class House:
             label=machine.settings.name,
         )
 
-    def _live_of(self, pair: bytes) -> Live:
-        live = self._live.get(pair)
-        if live is None:
-            live = self._live[pair] = self._recall(pair)
-        return live
-
-    def _recall(self, pair: bytes) -> Live:
-        match self.machine.memory.get(f"live/{pair.hex()}"):
-            case [knock, address, int(received), int(sent), mode, visibility]:
-                return Live(knock, address, received, sent, mode, visibility)  # type: ignore[arg-type]
-        return Live()
-
     def live(self, pair: bytes) -> Mapping[str, Any]:
         """What `tally status` shows of a pair beside the ledger; the bytes of open sessions included."""
-        live = self._live.get(pair) or self._recall(pair)
+        live = self._live.seen(pair)
         sessions = tuple(self._sessions.get(pair, ()))  # asked for beside the event loop too
         return {
             "last_knock_ns": live.last_knock_ns,

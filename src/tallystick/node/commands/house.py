@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from tallystick.errors import Misuse
+from tallystick.errors import Misuse, Refused
 from tallystick.keys import KeyId
 from tallystick.net.address import split
 from tallystick.node.client import HouseSession
@@ -97,7 +97,7 @@ def invite(
                 fresh = Invite(
                     secret=secret,
                     house_static=house.static_key,
-                    addresses=tuple((str(host), int(port)) for host, port in status["advertise"]),
+                    addresses=tuple((str(host), int(port)) for host, port in _advertised(status)),
                     pair_type=kind,
                     expires_s=session.now_ns() // _NS + terms.ttl_s,
                 )
@@ -108,6 +108,13 @@ def invite(
                 return invite_view(fresh, label, approve)
 
         return run(ask())
+
+
+def _advertised(status: Mapping[str, Any]) -> Any:
+    """Where clients of a house should knock; only an ADMIN is told. Raises: Refused."""
+    if "advertise" not in status:
+        raise Refused(f"this pair is {status['type']}: only an ADMIN invites", "ask an owner of the house")
+    return status["advertise"]
 
 
 def log(
