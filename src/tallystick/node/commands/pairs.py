@@ -1,5 +1,6 @@
 """pair, inbox, approve, deny, ping, downgrade, sever: the life of a pair, from either end."""
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -210,7 +211,12 @@ def ping(settings: Settings, *, house: str, count: int) -> dict[str, Any]:
             began = time.monotonic()
             async with await HouseSession.open(machine, row) as session:
                 for number in range(1, count + 1):
-                    await session.get_json("/v1/ping", verb="pair.ping")
+                    try:
+                        async with asyncio.timeout(settings.timeout_s):
+                            await session.get_json("/v1/ping", verb="pair.ping")
+                    except TimeoutError:
+                        hint = "it is there and busy, or it does not mean to answer: see its log"
+                        raise Unavailable(f"{row.label} did not answer within {settings.timeout_s} s", hint) from None
                     answers.append({"number": number, "ms": (time.monotonic() - began) * 1e3})
                     began = time.monotonic()
                 return {
