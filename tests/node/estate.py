@@ -154,7 +154,12 @@ class Estate:
 
     def signed(self, statement: Statement, *, by: Signer | None = None, house: KeyId | None = None, **more: Any) -> bytes:
         """A bundle, by the owner unless told."""
-        given = {"issued_at_ns": time.time_ns(), "stream": secrets.token_bytes(16), "n": 0, "salt": secrets.token_bytes(32)} | more
+        given: dict[str, Any] = {
+            "issued_at_ns": time.time_ns(),
+            "stream": secrets.token_bytes(16),
+            "n": 0,
+            "salt": secrets.token_bytes(32),
+        } | more
         return sign_statement(by or self.owner.signer, encode_statement(statement), house_id=house or self.house.house_id, **given)
 
     def kinds(self, since: int = 0) -> list[str]:

@@ -4,8 +4,9 @@ import multiprocessing
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -51,9 +52,10 @@ def test_processes_lose_nothing_of_each_other(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=count, args=(path, "shared", 15)) for _ in range(2)]
     threads = [threading.Thread(target=count, args=(path, f"own/{number}", 15)) for number in range(4)]
-    for worker in (*workers, *threads):
+    everybody: list[Any] = [*workers, *threads]
+    for worker in everybody:
         worker.start()
-    for worker in (*workers, *threads):
+    for worker in everybody:
         worker.join()
     memory = Memory(path)
     assert memory.get("shared") == 30
@@ -145,7 +147,12 @@ def test_no_home_is_unavailable(tmp_path: Path) -> None:
     """Without its directory nothing can be kept, and that is said; reading finds nothing."""
     memory = Memory(tmp_path / "gone" / "memory")
     assert memory.get("a") is None
-    for act in (lambda: memory.put({"a": 1}), lambda: memory.forget("a"), lambda: memory.change("a", lambda _: (1, None))):
+    acts: list[Callable[[], object]] = [
+        lambda: memory.put({"a": 1}),
+        lambda: memory.forget("a"),
+        lambda: memory.change("a", lambda _: (1, None)),
+    ]
+    for act in acts:
         with pytest.raises(Unavailable):
             act()
 

@@ -97,7 +97,8 @@ class Desk:
 
     def submit(self, bundle: bytes, *, secret: bytes | None = None, by: str = "owner", cap: PairType | None = None) -> dict[str, Any]:
         """Over the door, carried by this pair."""
-        return run(self.statements.submit(encode([bundle, secret]), self.carried(by, cap)))
+        answer: dict[str, Any] = run(self.statements.submit(encode([bundle, secret]), self.carried(by, cap)))
+        return answer
 
     def say(self, statement: Statement, *, secret: bytes | None = None, by: str = "owner", **signing: Any) -> dict[str, Any]:
         """Signed by the owner unless told, and submitted."""
@@ -538,7 +539,8 @@ def replacing(desk: Desk, *admins: PublicKey, origin: bytes = b"") -> ReplaceAdm
 
 
 def here(desk: Desk, bundle: bytes) -> dict[str, Any]:
-    return run(desk.statements.submit_here(bundle))
+    answer: dict[str, Any] = run(desk.statements.submit_here(bundle))
+    return answer
 
 
 def test_the_recovery_key_replaces_the_admins(desk: Desk) -> None:

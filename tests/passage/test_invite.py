@@ -1,5 +1,8 @@
 """An invite's way: kept, recorded, heard; then used, revoked or expired, and its secret gone."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from tallystick.errors import Misuse, Refused, TallyError, Unavailable
@@ -20,7 +23,7 @@ FAILURES = [Refused("no"), Unavailable("no disk")]
 SOCKET = Connection(session=seed("h"), knock=seed("k"), address=seed("a"), mode=1, visibility="open", role=Role.HOUSE)
 
 
-def create(terms: InviteTerms | None = None, *, answers: dict[type, list[object]] | None = None) -> Walked:
+def create(terms: InviteTerms | None = None, *, answers: dict[type, Sequence[Any]] | None = None) -> Walked:
     made = terms or invite_terms(pair_type=PairType.USER, label="camera")
     return walk(invites.created(made, SECRET, expires_ns=NOW + 600 * 10**9, signed=SIGNED, now_ns=NOW), answers=answers)
 

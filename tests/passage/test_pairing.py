@@ -6,10 +6,11 @@ import pytest
 
 from tallystick.errors import Misuse, Refused, TallyError, Unavailable
 from tallystick.ledger.event import Event, Kind
+from tallystick.ledger.receipt import Receipt
 from tallystick.pair.outcome import Half
 from tallystick.pair.pairing import PairType
 from tallystick.passage import pairing
-from tallystick.passage.effect import Close, Destroy, Forget, Keep, Open, Record, secret_name
+from tallystick.passage.effect import Close, Destroy, Forget, Keep, Open, Passage, Record, secret_name
 from tallystick.passage.pairing import Signed, actor_of
 from tests.gate.world import HUMAN, seed, signal, signed
 from tests.pair.world import Meeting
@@ -156,7 +157,7 @@ def test_a_refused_approval_opens_nothing(failure: TallyError) -> None:
     ],
     ids=["denied", "lapsed"],
 )
-def test_a_secret_goes_after_its_end_is_recorded(passage: pairing.Passage[pairing.Receipt], steps: list[str], kind: str) -> None:
+def test_a_secret_goes_after_its_end_is_recorded(passage: Passage[Receipt], steps: list[str], kind: str) -> None:
     """Denied or lapsed: recorded, then the secret is destroyed by that receipt."""
     walked = walk(passage)
     assert walked.steps == steps

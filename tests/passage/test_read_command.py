@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.errors import Malformed, TallyError, Unproven
-from tallystick.gate.opening import UNSTATED, BodyDigest, Target, encode_opening, make_opening
+from tallystick.gate.opening import UNSTATED, BodyDigest, Opening, Target, encode_opening, make_opening
 from tallystick.passage.signal import read_command
 from tallystick.primitives import sha256
 from tests.gate.world import HUMAN, MACHINE, SALTS, Key, seed
@@ -165,7 +165,7 @@ def _resalted() -> bytes:
     return encode_opening(make_opening(SALTS[32:], target=Target(method="POST", path="/v1/commit?x=1"), headers=headers, body=digest))
 
 
-def _opening(**change: object) -> object:
+def _opening(**change: object) -> Opening:
     given = {"target": Target(method="POST", path="/v1/commit?x=1"), "headers": (("host", "house"),), "body": None} | change
     return make_opening(SALTS, **given)  # type: ignore[arg-type]
 
