@@ -36,7 +36,7 @@ class _Paced(asking._Asking):
     async def _step(self, step: Step) -> None:
         if isinstance(step.effect, NeedQuote):
             for message in step.send:
-                self._send(message)
+                self._stream.send(message)
             await asyncio.sleep(0.1)  # it leaves with the loop's next turn
             stage("open")
             step = replace(step, send=())

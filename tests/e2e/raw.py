@@ -110,21 +110,30 @@ class RawSession:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, machine: Machine, *, house: str = "attic", confirm: bool = True) -> AsyncIterator[Self]:
-        """Knock and connect; with `confirm` wait until the house has proven itself."""
+    async def open(cls, machine: Machine, *, house: str = "attic") -> AsyncIterator[Self]:
+        """Knock, connect, and wait until the house has proven itself."""
         pair = next(row for row in machine.store.pairs() if row.role is Role.CLIENT and row.state == "standing" and row.label == house)
-        dialled = await dial(machine, pair)
-        session, opened = cls.of(machine, pair, dialled)
-        connection = Connection(session, opened, time.time_ns)
-        raw = cls(machine, pair, session, connection)
-        await connection.start(raw)
+        for _ in range(3):
+            raw = await cls._connected(machine, pair)
+            if raw.session.confirmed:
+                break
+            raw.connection.abort()  # two attempts of the house and ours met in the wrong moment: the client tries again too
+        else:
+            raise AssertionError("no connection was confirmed")
         try:
-            connection.write(session.start())
-            if confirm:
-                await raw.until(lambda: session.confirmed)
             yield raw
         finally:
-            connection.abort()
+            raw.connection.abort()
+
+    @classmethod
+    async def _connected(cls, machine: Machine, pair: PairRow) -> Self:
+        session, opened = cls.of(machine, pair, await dial(machine, pair))
+        raw = cls(machine, pair, session, Connection(session, opened, time.time_ns))
+        await raw.connection.start(raw)
+        raw.connection.write(session.start())
+        with contextlib.suppress(TimeoutError):
+            await raw.until(lambda: session.confirmed or raw.cut)
+        return raw
 
     @staticmethod
     def of(machine: Machine, pair: PairRow, dialled: Dialled) -> tuple[Session, Opened]:

@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self, TypeVar
@@ -96,10 +97,20 @@ class Home:
         return load({**self.flags, **flags}, home=self.path, env={"HOME": str(self.folder)})
 
     def do(self, function: Callable[..., T], *args: Any, timeout: float = 60.0, **kwargs: Any) -> T:
-        """Call a function from this home's place in the network."""
-        if self.place is None:
-            return function(*args, **kwargs)
-        return self.place.call(lambda: function(*args, **kwargs)).result(timeout)
+        """Call a function from this home's place in the network. Raises: TimeoutError: it hangs; what it raised."""
+        if self.place is not None:
+            return self.place.call(lambda: function(*args, **kwargs)).result(timeout)
+        # In a thread of its own: a loop that hangs in the main thread would also hang what bounds the test.
+        future: Future[T] = Future()
+
+        def work() -> None:
+            try:
+                future.set_result(function(*args, **kwargs))
+            except BaseException as error:
+                future.set_exception(error)
+
+        threading.Thread(target=work, daemon=True).start()
+        return future.result(timeout)
 
     def fails(self, kind: type[TallyError], function: Callable[..., object], *args: Any, **kwargs: Any) -> TallyError:
         """Call something that must fail in this way and no other; its error."""
