@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,63 @@ def test_pings_whose_pongs_nobody_reads_end_the_session(tmp_path: Path, monkeypa
                         break
                     await asyncio.sleep(0)
             assert session.over
+            rogue.close()
+
+    asyncio.run(scene())
+
+
+def test_a_reader_of_one_byte_at_a_time_takes_its_place(tmp_path: Path) -> None:
+    """A connection that has said `end` and takes its last answer drop by drop counts among its pair's until it is gone, is gone when
+    the pair is severed, and after a minute at the latest."""
+
+    async def scene() -> None:
+        async with village(tmp_path) as found:
+            row = await found.join("spy", PairType.USER)
+            store_big(found)
+            first = await Rogue.open(found.member("spy"), row)
+            await first.say(first.request("GET", "/v1/files/big", verb="archive.get"))
+            await asyncio.sleep(0.5)
+            (session,) = found.house._sessions[row.pairing]
+            taken = session.bytes_out - session._connection.unread_bytes  # by the kernels at both ends
+            first.close()
+            with (found.machine.settings.root / "some").open("wb") as file:
+                file.truncate(taken + 500_000)
+            await asyncio.sleep(0.2)
+            rogue = await Rogue.open(found.member("spy"), row)
+            (session,) = found.house._sessions[row.pairing]
+            await rogue.say(rogue.request("GET", "/v1/files/some", verb="archive.get"))
+            await rogue.frame(FrameType.END)
+            await asyncio.sleep(0.5)
+            assert session.over and session._connection.unread_bytes
+            assert len(found.house._connected[row.pairing]) == 1
+            await found.house.sever(row.pairing, by="local", reason="stolen", tell=True)
+            await asyncio.sleep(0.05)
+            assert not found.house._connected
+            assert await rogue.ended()
+
+    asyncio.run(scene())
+
+
+def test_a_last_answer_has_a_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even one who takes a byte now and then is not waited for without end."""
+    monkeypatch.setattr(connection, "LINGER_S", 0.1)
+    monkeypatch.setattr(connection, "LAST_WORDS_S", 1.0)
+
+    async def scene() -> None:
+        async with village(tmp_path) as found:
+            row = await found.join("spy", PairType.USER)
+            store_big(found)
+            rogue = await Rogue.open(found.member("spy"), row)
+            (session,) = found.house._sessions[row.pairing]
+            await rogue.say(rogue.request("GET", "/v1/files/big", verb="archive.get"))
+            await asyncio.sleep(0.3)
+            session._connection.cut("limits")
+            begun = time.monotonic()
+            while found.house._connected and time.monotonic() - begun < 10:
+                if not await rogue.read(size=65_536):
+                    break
+                await asyncio.sleep(0.05)
+            assert not found.house._connected and time.monotonic() - begun < 5
             rogue.close()
 
     asyncio.run(scene())

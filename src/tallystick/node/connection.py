@@ -19,6 +19,7 @@ RECEIVE_BYTES: Final = 262_144
 HIGH_WATER_BYTES: Final = 1_048_576
 MAX_UNREAD_BYTES: Final = 4 * HIGH_WATER_BYTES  # answers stop at the high water; what else is said to one who does not read ends here
 LINGER_S: Final = 3.0  # how long a closed side waits for the other's `end`, and for the next byte of what is queued to leave
+LAST_WORDS_S: Final = 60.0  # and for all of it
 _SECOND_NS: Final = 10**9
 
 
@@ -59,6 +60,7 @@ class Connection(asyncio.BufferedProtocol):
         self._reason = ""
         self._over = False
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def start(self, above: Above) -> None:
         """Take the socket over. Events may come before this returns.
@@ -76,6 +78,7 @@ class Connection(asyncio.BufferedProtocol):
         except OSError:  # it was closed while it opened
             self._opened.close()
             self._finish("lost")
+            self._gone()
             return
         if self._paused:
             self.pause_reading()
@@ -121,6 +124,7 @@ class Connection(asyncio.BufferedProtocol):
         if not self._over:
             self._deliver(self.session.eof())
         self._finish("lost" if exc is not None else "end")
+        self._gone()
 
     def pause_writing(self) -> None:
         if self._above is not None:
@@ -243,17 +247,27 @@ class Connection(asyncio.BufferedProtocol):
         elif not self._over:
             self._transport.close()
             if self.unread_bytes:
-                asyncio.get_running_loop().call_later(LINGER_S, self._give_up, self.unread_bytes)
+                loop = asyncio.get_running_loop()
+                loop.call_later(LINGER_S, self._give_up, self.unread_bytes, loop.time() + LAST_WORDS_S)
             self._finish(self._reason or "end")
 
-    def _give_up(self, before: int) -> None:
+    def _give_up(self, before: int, until: float) -> None:
         """Whoever takes no byte for so long takes none at all: without this a closed connection would stay as long as he likes."""
-        left = self.unread_bytes
-        if left and self._transport is not None:
-            if left >= before:
-                self._transport.abort()
-            else:
-                asyncio.get_running_loop().call_later(LINGER_S, self._give_up, left)
+        left, loop = self.unread_bytes, asyncio.get_running_loop()
+        if left >= before or loop.time() >= until:
+            self.drop()
+        elif left:
+            loop.call_later(LINGER_S, self._give_up, left, until)
+
+    def drop(self) -> None:
+        """What a connection that is over still has to deliver is not delivered."""
+        if self._over and self.unread_bytes and self._transport is not None:
+            self._transport.abort()
+
+    def _gone(self) -> None:
+        """The socket is closed."""
+        if not self.gone.done():
+            self.gone.set_result(None)
 
     def _abort(self, reason: str) -> None:
         if not self._over:
@@ -261,6 +275,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._transport.abort()
             elif not self._handed_over:  # else `connection_made` will find that it is over
                 self._opened.close()
+                self._gone()
             self._finish(reason)
 
     def _finish(self, reason: str) -> None:

@@ -9,7 +9,6 @@ import contextlib
 import logging
 import resource
 import time
-from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, TypeVar
 
@@ -77,7 +76,8 @@ class House:
         self.failed: asyncio.Event = asyncio.Event()
         self._doorstep: Doorstep | None = None
         self._sessions: dict[bytes, set[PairSession]] = {}
-        self._connected: Counter[bytes] = Counter()  # by pair, confirmed or not
+        self._connected: dict[bytes, set[Connection]] = {}  # by pair, confirmed or not, until the socket is closed
+        self._connections = 0
         self._ceremonies: dict[bytes, InviteSession] = {}
         self._invite_sessions: set[InviteSession] = set()
         self._live = LiveTable(machine.memory)
@@ -260,6 +260,8 @@ class House:
                 session.tell_severed()
             else:
                 session.cut("severed")
+        for connection in list(self._connected.get(pair, ())):
+            connection.drop()
         self._live.forget(pair)
         await self.refused(pair)  # where a ceremony still waits for it
         try:
@@ -300,10 +302,24 @@ class House:
 
     def has_room(self, pair: bytes | None) -> bool:
         """Whether one more connection may stand: of this pair, or of an invite."""
-        if pair is not None and self._connected[pair] >= MAX_SESSIONS_OF_A_PAIR:
+        if pair is not None and len(self._connected.get(pair, ())) >= MAX_SESSIONS_OF_A_PAIR:
             return False
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        return self._connected.total() + len(self._invite_sessions) < min(MAX_SESSIONS, max(files - RESERVED_FILES, files // 4))
+        return self._connections + len(self._invite_sessions) < min(MAX_SESSIONS, max(files - RESERVED_FILES, files // 4))
+
+    def _came(self, pair: bytes, connection: Connection) -> None:
+        """One connection more of this pair, until its socket is closed."""
+        self._connected.setdefault(pair, set()).add(connection)
+        self._connections += 1
+
+        def left(_: object) -> None:
+            self._connections -= 1
+            others = self._connected.get(pair, set())
+            others.discard(connection)
+            if not others:
+                self._connected.pop(pair, None)
+
+        connection.gone.add_done_callback(left)
 
     async def arrived(self, arrival: Arrival) -> None:
         """A connection stands at the door: a session of a pair, or the ceremony of an invite."""
@@ -317,7 +333,7 @@ class House:
             connection = Connection(arrival.session, opened, self.clock)
             live = self._live.of(row.pairing)
             live.address, live.mode, live.visibility = opened.remote.host, opened.mode.value, VISIBLE[opened.mode]
-            self._connected[row.pairing] += 1
+            self._came(row.pairing, connection)
             await connection.start(PairSession(self, connection, row, arrival.knock))
             return
         invite = None if arrival.invite is None else self.machine.store.invite(arrival.invite)
@@ -350,9 +366,6 @@ class House:
         """A session is over."""
         self._counts["sessions_cut"] += reason not in _ORDERLY
         pair = session.pair.pairing
-        self._connected[pair] -= 1
-        if self._connected[pair] <= 0:
-            del self._connected[pair]
         sessions = self._sessions.get(pair)
         if sessions is not None and session in sessions:
             sessions.discard(session)
