@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 CEREMONY_S: Final = 600.0
 HANDSHAKE_S: Final = 30.0  # until both have proven themselves: machines talk, nobody types
+LATE_S: Final = 10.0  # for the client to read the statement by which the pair stands
 MAX_MESSAGES: Final = 64
 MAX_BACKLOG: Final = 16
 
@@ -313,12 +314,13 @@ class InviteSession:
                 after, step = self._ceremony.cut() if message is None else self._ceremony.receive(message)
             self._ceremony = after
             await self._step(step)
+        # A client that does not believe our statement keeps no half and says so: then the pair ends here too. So the client ends first.
+        with contextlib.suppress(TimeoutError):
+            while self._ceremony.state is State.STANDING and not self._connection.over:
+                if (late := await asyncio.wait_for(self._inbox.get(), LATE_S)) is not None:
+                    self._ceremony, step = self._ceremony.receive(late)
+                    await self._step(step)
         self._connection.end(None)
-        # A client that does not believe our statement keeps no half and says so: then the pair ends here too.
-        while self._ceremony.state is State.STANDING and not self._connection.over:
-            if (late := await self._inbox.get()) is not None:
-                self._ceremony, step = self._ceremony.receive(late)
-                await self._step(step)
 
     async def _step(self, step: Step) -> None:
         """Send what is to be sent, then do what is asked; each answer is a step again."""
