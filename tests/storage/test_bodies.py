@@ -1,6 +1,8 @@
 """Bodies: what was put is found again, what was erased is nowhere, and a crash leaves neither too much nor too little."""
 
 import os
+import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -154,6 +156,38 @@ def test_a_crash_in_an_erasure_is_finished_at_the_start(tmp_path: Path) -> None:
         (again,) = store.append(answer(2), openings=[b"later"]).result(10)
         assert store.opening(again.index) == b"later"
     assert key not in everything(tmp_path)
+
+
+def test_a_power_cut_takes_no_body(store: Store, tmp_path: Path) -> None:
+    """What was acknowledged is in the database until the files of the bodies are synced: they may lose everything before that."""
+    receipts = [store.append(answer(n), openings=[b"opening %d" % n * 50]).result(10)[0] for n in range(6)]
+    store.append(erased(receipts[3].index)).result(10)
+    shutil.copytree(store.path.parent, tmp_path / "after", ignore=shutil.ignore_patterns("after"))
+    for file in (tmp_path / "after" / "bodies").iterdir():
+        file.write_bytes(b"")
+    with Store.open(tmp_path / "after" / "house.sqlite") as again:
+        openings = [again.opening(receipt.index) for receipt in receipts]
+        assert openings == [None if n == 3 else b"opening %d" % n * 50 for n in range(6)]
+        assert again._one("SELECT count(*) FROM fresh") == (0,)
+        (receipt,) = again.append(answer(9), openings=[b"later"]).result(10)
+        assert again.opening(receipt.index) == b"later"
+
+
+def test_bodies_leave_the_database_once_their_files_are_synced(store: Store) -> None:
+    """The database keeps a quarter of a MiB of them at most; what a failed sync may have taken is written again by the next one."""
+    for n in range(2):
+        store.append(*(answer(n) for n in range(100)), openings=[b"%d" % n * 2_000] * 100).result(10)
+    until = time.monotonic() + 10
+    while store._book.fresh_bytes and time.monotonic() < until:
+        time.sleep(0.01)
+    (receipt,) = store.append(answer(1), openings=[b"last"]).result(10)
+    assert store._one("SELECT count(*) FROM fresh") == (1,)
+    (store.path.parent / "bodies" / "000000.seg").write_bytes(b"")  # as after a failed sync: the pages are gone
+    store._book._unsure = True
+    store.close()
+    with Store.open(store.path) as again:
+        assert again.opening(receipt.index) == b"last"
+        assert again._one("SELECT count(*) FROM fresh") == (0,)
 
 
 def test_a_refused_request_leaves_no_body(store: Store) -> None:

@@ -144,7 +144,7 @@ def test_a_body_that_cannot_be_stored_is_not_recorded(tmp_path: Path, monkeypatc
             raise Unavailable("the body store failed") from OSError(28, "No space left on device")
 
         with monkeypatch.context() as patch:
-            patch.setattr(bodies, "put", full)
+            patch.setattr(bodies, "write", full)
             with pytest.raises(Unavailable):
                 store.append(answer(1), openings=[b"x"]).result(10)
             assert store.size() == 2 and store.failure is None
@@ -155,7 +155,7 @@ def test_a_body_that_cannot_be_stored_is_not_recorded(tmp_path: Path, monkeypatc
             raise Unavailable("the body store failed") from OSError(5, "Input/output error")
 
         with monkeypatch.context() as patch:
-            patch.setattr(bodies, "put", broken_disk)
+            patch.setattr(bodies, "write", broken_disk)
             with pytest.raises(Unavailable):
                 store.append(answer(1), openings=[b"x"]).result(10)
         with pytest.raises(Unavailable):

@@ -7,14 +7,17 @@ Destroying the 32 bytes of a key makes its opening unreadable; the sealed bytes 
 this disk: spare blocks of an SSD, snapshots and backups are outside the promise. A record's number is the body's *slot*; the
 database maps entries to slots (a cache), the ledger holds commitments only. `tag` is the first 16 bytes of the entry's leaf hash.
 
-Space is not used again: a place that was erased stays empty. Whoever calls `put` holds the database's write lock.
+Space is not used again: a place that was erased stays empty. Whoever calls `seal` and `write` holds the database's write lock.
+
+What was written is durable after `sync`, which costs two syncs of the disk. The ledger does not wait for them: it keeps what was sealed
+in its own transaction, and syncs these files for many bodies at once (storage/book.py).
 """
 
 import os
 import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from tallystick.errors import Misuse, Unavailable, Unproven
 from tallystick.primitives import chacha20poly1305
@@ -32,6 +35,20 @@ _LIVE, _ERASED = 1, 2
 _NONCE: Final = bytes(12)  # each key seals one opening
 
 
+class Sealed(NamedTuple):
+    """A body as it lies in the files: its record in `keys.bin`, and the sealed opening from its first unit on."""
+
+    slot: int
+    unit: int
+    record: bytes
+    sealed: bytes
+
+    @property
+    def segment(self) -> int:
+        """The number of its segment."""
+        return self.unit // SEGMENT_UNITS
+
+
 class Bodies:
     """The body store of one house. Files are 0600 in a folder 0700."""
 
@@ -39,7 +56,6 @@ class Bodies:
         """Open the store, making its folder. Raises: Unavailable."""
         self.folder = folder
         self._segments: dict[int, int] = {}
-        self._dirty: set[int] = set()
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
             self._keys = os.open(folder / "keys.bin", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -48,38 +64,53 @@ class Bodies:
             raise _unavailable(error) from error
 
     def put(self, openings: Sequence[tuple[bytes, bytes]]) -> tuple[int, ...]:
-        """Store (tag, opening) pairs, durable on return; their slots.
+        """Store (tag, opening) pairs, durable on return; their slots. Raises: as `seal`."""
+        bodies = self.seal(openings)
+        self.write(bodies)
+        self.sync({body.segment for body in bodies})
+        return tuple(body.slot for body in bodies)
+
+    def seal(self, openings: Sequence[tuple[bytes, bytes]]) -> tuple[Sealed, ...]:
+        """Give (tag, opening) pairs their keys and their places. Nothing is written yet.
 
         Raises: Misuse when an opening is empty or over 1 MiB, Unavailable.
         """
         try:
-            return self._put(openings)
+            slot, unit = self._end()
         except OSError as error:
             raise _unavailable(error) from error
-
-    def _put(self, openings: Sequence[tuple[bytes, bytes]]) -> tuple[int, ...]:
-        slot, unit = self._end()
-        first = slot
-        records: list[bytes] = []
-        touched: set[int] = set()
+        bodies: list[Sealed] = []
         for tag, opening in openings:
             if not 0 < len(opening) <= MAX_OPENING_BYTES or len(tag) != TAG_BYTES:
                 raise Misuse(f"an opening has 1 to {MAX_OPENING_BYTES} bytes and a tag of {TAG_BYTES}")
-            units = -(-(len(opening) + SEAL_BYTES) // UNIT_BYTES)
+            units = _units(len(opening))
             if unit % SEGMENT_UNITS + units > SEGMENT_UNITS:
                 unit += SEGMENT_UNITS - unit % SEGMENT_UNITS  # none lies across two segments
             key = os.urandom(32)
             sealed = chacha20poly1305(key).encrypt(_NONCE, opening, tag)
-            touched.add(segment := self._segment(unit // SEGMENT_UNITS))
-            _write(segment, sealed.ljust(units * UNIT_BYTES, b"\0"), unit % SEGMENT_UNITS * UNIT_BYTES)
-            records.append(_RECORD.pack(_LIVE, unit, len(opening), tag, key))
+            bodies.append(Sealed(slot, unit, _RECORD.pack(_LIVE, unit, len(opening), tag, key), sealed))
             unit += units
             slot += 1
-        for segment in touched:
-            os.fdatasync(segment)
-        _write(self._keys, b"".join(records), first * RECORD_BYTES)
-        os.fdatasync(self._keys)
-        return tuple(range(first, slot))
+        return tuple(bodies)
+
+    def write(self, bodies: Iterable[Sealed]) -> None:
+        """Put sealed bodies into their places; the same ones any number of times. Raises: Unavailable."""
+        try:
+            for body in bodies:
+                units = _units(len(body.sealed) - SEAL_BYTES)
+                _write(self._segment(body.segment), body.sealed.ljust(units * UNIT_BYTES, b"\0"), body.unit % SEGMENT_UNITS * UNIT_BYTES)
+                _write(self._keys, body.record, body.slot * RECORD_BYTES)
+        except OSError as error:
+            raise _unavailable(error) from error
+
+    def sync(self, segments: Iterable[int]) -> None:
+        """Make durable what was written to these segments, by whatever process. Raises: Unavailable."""
+        try:
+            for number in segments:
+                os.fdatasync(self._segment(number))
+            os.fdatasync(self._keys)
+        except OSError as error:
+            raise _unavailable(error) from error
 
     def get(self, slot: int, tag: bytes) -> bytes:
         """The opening. Raises: Unavailable when it was erased or cannot be read, Unproven when the file was changed."""
@@ -113,8 +144,7 @@ class Bodies:
             os.fdatasync(self._keys)
             for unit, length in places:
                 segment = self._segment(unit // SEGMENT_UNITS)
-                units = -(-(length + SEAL_BYTES) // UNIT_BYTES)
-                _write(segment, bytes(units * UNIT_BYTES), unit % SEGMENT_UNITS * UNIT_BYTES)
+                _write(segment, bytes(_units(length) * UNIT_BYTES), unit % SEGMENT_UNITS * UNIT_BYTES)
                 os.fdatasync(segment)
         except OSError as error:
             raise _unavailable(error) from error
@@ -159,7 +189,7 @@ class Bodies:
         for last in range(slot - 1, -1, -1):
             state, unit, length, _, _ = self._record(last)
             if state:
-                return slot, unit + -(-(length + SEAL_BYTES) // UNIT_BYTES)
+                return slot, unit + _units(length)
         return slot, 0
 
     def _segment(self, number: int) -> int:
@@ -174,6 +204,11 @@ class Bodies:
                 raise
             self._segments[number] = descriptor
         return descriptor
+
+
+def _units(length: int) -> int:
+    """How many units an opening takes, sealed."""
+    return -(-(length + SEAL_BYTES) // UNIT_BYTES)
 
 
 def _write(descriptor: int, data: bytes, at: int) -> None:

@@ -22,7 +22,7 @@ from tallystick.ledger.receipt import Grade, Receipt
 from tallystick.ledger.signed import SignalMark
 from tallystick.ledger.table import KINDS
 from tallystick.primitives import SHA256
-from tallystick.storage.bodies import TAG_BYTES, Bodies
+from tallystick.storage.bodies import SEGMENT_UNITS, TAG_BYTES, Bodies, Sealed
 from tallystick.storage.projection import PLAIN, project
 from tallystick.storage.rules.state import Cell, SignalFork
 from tallystick.tlog.tree import leaf_hash, perfect_root
@@ -132,6 +132,8 @@ class Book:
         self._ids: dict[bytes, int] = {}
         self._pending: list[_Pending] = []
         self._accepted: list[Request] = []
+        self.fresh_bytes = 0  # of bodies that this process has written and not yet synced
+        self._unsure = True  # whether the files hold what was written: a crash or a failed sync may have taken it
         self._data_version: object = None
         try:
             self.db.execute("BEGIN")  # size and entries of one moment: another process may be appending
@@ -241,16 +243,36 @@ class Book:
             raise AssertionError("a fork could not be recorded")
 
     def _store_bodies(self) -> tuple[int, ...]:
-        """Put the openings where they can be erased, durable before the entries that commit to them."""
+        """Put the openings where they can be erased. This transaction makes them durable; their files are synced later, many at once."""
         first = self.tree.size
         wanted = [(at, leaf, opening) for at, (_, leaf, opening, _) in enumerate(self._pending, first) if opening]
         if not wanted:
             return ()
         if self.bodies is None:
             raise AssertionError("openings were given to a ledger without a body store")
-        slots = self.bodies.put([(leaf_hash(leaf)[:TAG_BYTES], opening) for _, leaf, opening in wanted])
-        self.db.executemany("INSERT INTO bodies VALUES (?, ?)", [(at, slot) for (at, _, _), slot in zip(wanted, slots, strict=True)])
-        return slots
+        bodies = self.bodies.seal([(leaf_hash(leaf)[:TAG_BYTES], opening) for _, leaf, opening in wanted])
+        self.bodies.write(bodies)
+        self.db.executemany("INSERT INTO bodies VALUES (?, ?)", [(at, body.slot) for (at, _, _), body in zip(wanted, bodies, strict=True)])
+        self.db.executemany("INSERT INTO fresh VALUES (?, ?, ?, ?)", bodies)
+        self.fresh_bytes += sum(len(body.sealed) for body in bodies)
+        return tuple(body.slot for body in bodies)
+
+    def settle_bodies(self) -> None:
+        """Sync the files of bodies, written again where they may be lost; from then on the database need not keep them.
+
+        Raises: apsw.Error, Unavailable.
+        """
+        self.fresh_bytes = 0
+        rows: list[tuple[int, int]] = list(self.db.execute("SELECT slot, unit FROM fresh"))
+        if self.bodies is None:
+            return
+        if rows:
+            if self._unsure:
+                self.bodies.write(Sealed(*row) for row in self.db.execute("SELECT slot, unit, record, sealed FROM fresh"))
+            self._unsure = True  # the pages of a failed sync count as clean: a second sync would say nothing
+            self.bodies.sync({unit // SEGMENT_UNITS for _, unit in rows})
+            self.db.execute("DELETE FROM fresh WHERE slot <= ?", (max(slot for slot, _ in rows),))
+        self._unsure = False
 
     def _store_entries(self) -> tuple[Tree, list[bytes]]:
         """Write the rows of the group and the tree that follows; the new tree and the leaves' hashes."""
@@ -373,11 +395,16 @@ class Book:
         self.db.execute("DELETE FROM erasing")
 
     def sweep(self) -> None:
-        """At a start: destroy bodies of groups that were never committed, and finish erasures. Raises: apsw.Error, Unavailable."""
+        """At a start: write bodies again that a crash may have taken, destroy those of groups that were never committed, and finish
+        erasures.
+
+        Raises: apsw.Error, Unavailable.
+        """
         if self.bodies is None:
             return
         self.db.execute("BEGIN IMMEDIATE")
         try:
+            self.settle_bodies()
             row = self.one("SELECT coalesce(max(slot), -1) FROM bodies")
             last = row[0] if row is not None else -1
             if not isinstance(last, int):

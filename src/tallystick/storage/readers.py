@@ -103,6 +103,11 @@ class Readers:
         """Whether a human key was ever introduced: genesis is over then."""
         return self._one("SELECT 1 FROM keys WHERE kind = 'human'") is not None
 
+    def open_invites(self) -> int:
+        """How many invites are open by their state; some may have expired by the clock."""
+        row = self._one("SELECT count(*) FROM invites WHERE state = 'open'")
+        return int(row[0]) if row else 0
+
     def has_admin_pair(self) -> bool:
         """Whether a machine stands that may carry a human key's statements to this house."""
         return self._one("SELECT 1 FROM pairs WHERE state = 'standing' AND role = 'house' AND effective = 'ADMIN'") is not None

@@ -17,7 +17,7 @@ APPLICATION_ID: Final = 0x54414C4C  # "TALL", SQLite's application_id
 SCHEMA_VERSION: Final = 1
 
 PROJECTED: Final = ("entries", "postings", "ids", "tree", "tiles", "pairs", "keys", "invites", "streams", "signals", "proposals", "effects")
-KEPT: Final = ("checkpoints", "bodies", "erasing")
+KEPT: Final = ("checkpoints", "bodies", "fresh", "erasing")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

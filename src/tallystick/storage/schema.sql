@@ -141,4 +141,6 @@ CREATE TABLE effects (
 -- Not projected: what was signed, and where the openings lie.
 CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, root BLOB NOT NULL, time_ns INTEGER NOT NULL, note BLOB NOT NULL) STRICT;
 CREATE TABLE bodies (entry INTEGER PRIMARY KEY, slot INTEGER NOT NULL UNIQUE) STRICT;
+-- Bodies whose files may not be synced yet: what a crash takes from the files is written there again at the next start.
+CREATE TABLE fresh (slot INTEGER PRIMARY KEY, unit INTEGER NOT NULL, record BLOB NOT NULL, sealed BLOB NOT NULL) STRICT;
 CREATE TABLE erasing (slot INTEGER PRIMARY KEY) STRICT;  -- erased in the ledger, its slot not yet destroyed for certain

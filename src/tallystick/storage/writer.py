@@ -30,6 +30,7 @@ MAX_GROUP_ENTRIES: Final = 4_096
 MAX_GROUP_BYTES: Final = 4 << 20
 MAX_QUEUED: Final = 65_536
 LATER_S: Final = 0.05
+SETTLE_BYTES: Final = 262_144  # of bodies in the database, until their files are synced
 CHECKPOINT_PAGES: Final = 4_000  # of 4 KiB: when the write-ahead log is brought home
 
 # A call that failed so has changed nothing on the disk; it may work again later.
@@ -113,8 +114,12 @@ class Writer:
     def _run(self) -> None:
         while group := self._next_group():
             self._write(group)
+            if self._book.fresh_bytes >= SETTLE_BYTES and self._failure is None:
+                self._upkeep(self._book.settle_bodies)
             if self._wal_pages >= CHECKPOINT_PAGES and self._failure is None:
-                self._bring_home()
+                self._upkeep(self._bring_home)
+        if self._book.fresh_bytes and self._failure is None:
+            self._upkeep(self._book.settle_bodies)
 
     def _next_group(self) -> list[Ticket]:
         with self._work:
@@ -146,7 +151,7 @@ class Writer:
         except apsw.Error as error:
             self._stop(group, unavailable(error))
         except Unavailable as error:
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _PASSING:
+            if _passing(error):
                 _tell(group, error)
             else:
                 self._stop(group, error)
@@ -169,14 +174,25 @@ class Writer:
         return apsw.SQLITE_OK
 
     def _bring_home(self) -> None:
-        """Copy the write-ahead log into the database, so that it can begin anew. Readers may make it wait for the next time."""
+        """Copy the write-ahead log into the database, so that it can begin anew."""
+        self._wal_pages = 0
+        self._book.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+    def _upkeep(self, work: Callable[[], None]) -> None:
+        """Work of the writer's own, for which nobody waits. Others that hold the database may make it wait for the next time."""
         try:
-            self._book.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            work()
         except (apsw.BusyError, apsw.LockedError, apsw.FullError):
             pass
         except apsw.Error as error:
             self._stop((), unavailable(error))
-        self._wal_pages = 0
+        except Unavailable as error:
+            if not _passing(error):
+                self._stop((), error)
+
+
+def _passing(error: Unavailable) -> bool:
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _PASSING
 
 
 def _tell(group: Sequence[Ticket], failure: BaseException | None) -> None:

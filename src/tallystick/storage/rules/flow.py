@@ -69,6 +69,7 @@ def _effect_ended(state: State, event: Event, _index: int) -> None:
 def _body_erased(state: State, event: Event, _index: int) -> None:
     # The row goes with the event; the slot is destroyed before the event is acknowledged, or at the next start.
     state.run("INSERT OR IGNORE INTO erasing SELECT slot FROM bodies WHERE entry = ?", (event.number("entry"),))
+    state.run("DELETE FROM fresh WHERE slot IN (SELECT slot FROM bodies WHERE entry = ?)", (event.number("entry"),))
     state.run("DELETE FROM bodies WHERE entry = ?", (event.number("entry"),))
 
 
