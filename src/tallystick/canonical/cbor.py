@@ -11,8 +11,8 @@ is content of a string; the tests compare every accepted input with its re-encod
 comparing was refused: it doubles the cost of the hottest parser and proves nothing more.)
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 from tallystick.errors import Malformed, Misuse
 
@@ -56,7 +56,7 @@ def encode(value: Encodable, *, max_depth: int = MAX_DEPTH) -> bytes:
     """
     parts: list[bytes] = []
     try:
-        _write(value, parts, max_depth)
+        _write(value, parts.append, max_depth)
     except UnicodeEncodeError as error:
         raise Misuse("canonical CBOR: text holds a lone surrogate") from error
     return b"".join(parts)
@@ -88,36 +88,65 @@ def _text(value: str) -> bytes:
     return _head(3, len(raw)) + raw
 
 
-def _write(value: Encodable, parts: list[bytes], depth: int) -> None:
+def _write(value: Encodable, add: Callable[[bytes], None], depth: int) -> None:
+    # Every entry and every signal is written here: the exact types first, without a call for what is short.
     kind = type(value)
-    if kind is bytes or isinstance(value, bytes):
-        parts.append(_head(2, len(value)))  # type: ignore[arg-type]
-        parts.append(value)  # type: ignore[arg-type]
+    if kind is bytes:
+        size = len(value)  # type: ignore[arg-type]
+        add(_HEADS[0x200 | size] if size < 256 else _head(2, size))
+        add(value)  # type: ignore[arg-type]
+    elif kind is int:
+        add(_HEADS[value] if 0 <= value < 256 else _integer(value))  # type: ignore[index, operator, arg-type]
+    elif kind is str:
+        add(_text(value))  # type: ignore[arg-type]
+    elif kind is dict:
+        _write_map(value, add, depth)  # type: ignore[arg-type]
+    elif kind is list or kind is tuple:
+        _write_array(value, add, depth)  # type: ignore[arg-type]
     elif value is None:
-        parts.append(b"\xf6")
+        add(b"\xf6")
     elif value is True:
-        parts.append(b"\xf5")
+        add(b"\xf5")
     elif value is False:
-        parts.append(b"\xf4")
-    elif isinstance(value, int):
-        parts.append(_integer(value))
-    elif isinstance(value, str):
-        parts.append(_text(value))
-    elif isinstance(value, (list, tuple)):
-        if not depth:
-            raise Misuse("canonical CBOR: nested too deeply")
-        parts.append(_head(4, len(value)))
-        for item in value:
-            _write(item, parts, depth - 1)
-    elif isinstance(value, Mapping):
-        if not depth:
-            raise Misuse("canonical CBOR: nested too deeply")
-        parts.append(_head(5, len(value)))
-        for key, item in sorted([(_key(key), item) for key, item in value.items()], key=_first):
-            parts.append(key)
-            _write(item, parts, depth - 1)
+        add(b"\xf4")
     else:
-        raise Misuse(f"canonical CBOR: cannot write {kind.__name__}")
+        _write_kin(value, add, depth)
+
+
+def _write_kin(value: Encodable, add: Callable[[bytes], None], depth: int) -> None:
+    """Kinds of our own (KeyId, enumerations, mapping proxies) are written as what they are."""
+    if isinstance(value, bytes):
+        add(_head(2, len(value)))
+        add(value)
+    elif isinstance(value, int):
+        add(_integer(value))
+    elif isinstance(value, str):
+        add(_text(value))
+    elif isinstance(value, (list, tuple)):
+        _write_array(value, add, depth)
+    elif isinstance(value, Mapping):
+        _write_map(value, add, depth)
+    else:
+        raise Misuse(f"canonical CBOR: cannot write {type(value).__name__}")
+
+
+def _write_array(value: Sequence[Encodable], add: Callable[[bytes], None], depth: int) -> None:
+    if not depth:
+        raise Misuse("canonical CBOR: nested too deeply")
+    add(_head(4, len(value)))
+    for item in value:
+        _write(item, add, depth - 1)
+
+
+def _write_map(value: Mapping[Any, Encodable], add: Callable[[bytes], None], depth: int) -> None:
+    if not depth:
+        raise Misuse("canonical CBOR: nested too deeply")
+    add(_head(5, len(value)))
+    fields = [(_HEADS[key] if type(key) is int and 0 <= key < 256 else _key(key), item) for key, item in value.items()]
+    fields.sort(key=_first)
+    for head, item in fields:
+        add(head)
+        _write(item, add, depth - 1)
 
 
 def _first(pair: tuple[bytes, Encodable]) -> bytes:
