@@ -557,10 +557,6 @@ def test_an_asker_that_leaves_is_recorded(started: bool, tmp_path: Path) -> None
         release.set()
         with pytest.raises(Unavailable):
             await asking
-        for _ in range(200):
-            if visit.ear.under_way is None:
-                break
-            await asyncio.sleep(0.01)
         await settled(here)
         assert here.kinds(before) == ["SIGNAL", "ANSWER", "STOPPED"]
         assert here.event(before + 1).text("result") == "failed"

@@ -237,15 +237,20 @@ class PowerDisk(DyingDisk):
         super().__init__(-1)
         self._root = root
         self._snapshot = snapshot
-        self._dirty: set[int] = set()
+        # Each inode with a descriptor that keeps its number from being given to another file.
+        self._dirty: dict[int, int] = {}
 
     def write(self, fd: int, data: bytes | memoryview, offset: int) -> None:
         super().write(fd, data, offset)
-        self._dirty.add(os.fstat(fd).st_ino)
+        inode = os.fstat(fd).st_ino
+        if inode not in self._dirty:
+            self._dirty[inode] = os.dup(fd)
 
     def fsync(self, fd: int) -> None:
         super().fsync(fd)
-        self._dirty.discard(os.fstat(fd).st_ino)
+        held = self._dirty.pop(os.fstat(fd).st_ino, None)
+        if held is not None:
+            os.close(held)
         self.keep()
 
     def keep(self) -> None:
@@ -259,6 +264,9 @@ class PowerDisk(DyingDisk):
         for path in self._root.rglob("*"):
             if path.is_file() and path.stat().st_ino in self._dirty:
                 os.truncate(path, 0)
+        for held in self._dirty.values():
+            os.close(held)
+        self._dirty.clear()
 
 
 @pytest.mark.parametrize("names_too", [False, True], ids=["all names kept", "names since the last sync lost"])

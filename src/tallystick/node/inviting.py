@@ -5,7 +5,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tallystick.errors import Misuse
+from tallystick.channel.knock import MAX_INVITES
+from tallystick.errors import Misuse, Refused
 from tallystick.node.effects import Effects, NoDoors
 from tallystick.node.machine import Machine
 from tallystick.node.records import whole_number
@@ -15,6 +16,13 @@ from tallystick.pair.pairing import PairType
 from tallystick.passage import invite as invites
 
 _NS: Final = 10**9
+MAX_OPEN: Final = MAX_INVITES - 24  # some room for invites that arrive together
+
+
+def check_room(machine: Machine) -> None:
+    """Raises: Refused: as many invites are open as a doorkeeper hears."""
+    if machine.store.open_invites() >= MAX_OPEN:
+        raise Refused(f"{MAX_OPEN} invites are open already", "wait ten minutes, or revoke some")
 
 
 def make_invite(machine: Machine, terms: InviteTerms, addresses: tuple[tuple[str, int], ...], now_ns: int) -> tuple[Invite, bytes]:

@@ -18,6 +18,7 @@ from tallystick.keys import PublicKey
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Receipt
 from tallystick.node.effects import Effects
+from tallystick.node.inviting import check_room
 from tallystick.node.machine import Machine
 from tallystick.pair.invite import invite_id, invite_terms
 from tallystick.pair.pairing import free_label
@@ -158,6 +159,7 @@ class Statements:
             case InviteCreate():
                 if secret is None or invite_id(secret) != statement.invite_id:
                     raise Malformed("the secret is not the one of this invite")
+                check_room(self._machine)
                 terms = invite_terms(
                     pair_type=statement.pair_type,
                     ttl_s=statement.ttl_s,

@@ -241,13 +241,14 @@ class Changes:
             self._place(record)
             return
         path = SafePath(record.path)
-        with self.tree.parent(path) as parent:
+        current = None
+        with suppress(Refused), self.tree.parent(path) as parent:  # no such folder: it was never placed, and its upload is lost
             current = self.disk.look(path.name, parent)
             self.disk.fsync(parent)
         if current is not None and record.describes(current):
             self._finish_put(record)
         else:
-            self.journal.forget(record.entry)  # it was done, and somebody changed the file since
+            self.journal.forget(record.entry)  # it was never placed, or was done and somebody changed the file since
 
     def _complete_remove(self, record: Record) -> None:
         path = SafePath(record.path)
