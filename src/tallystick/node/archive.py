@@ -5,18 +5,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from tallystick.errors import Malformed, Misuse, Refused, TallyError
+from tallystick.errors import Malformed, Misuse, Refused
 from tallystick.node.door import Answer, Call, Route, json_answer, route
 from tallystick.node.workers import Workers
 from tallystick.service.archive import Archive
 from tallystick.service.names import SafePath
-from tallystick.service.ranges import parse_range, whole
+from tallystick.service.ranges import ByteRange, parse_range, whole
 from tallystick.service.reading import OpenFile, Page, Stat
 
 if TYPE_CHECKING:
     from tallystick.node.house import House
 
 CHUNK_BYTES: Final = 1_048_576
+SMALL_BYTES: Final = 65_536
 MAX_LIST: Final = 1_000
 MAX_DECIMAL: Final = 18
 
@@ -133,12 +134,7 @@ class _Files:
         """A file or a range of it."""
         path = SafePath.from_quoted(call.rest)
         wanted = [value for name, value in call.command.headers if name == "range"]
-        file: OpenFile = await self._run(call, self._archive.get, path)
-        try:
-            span = parse_range(wanted[0], file.stat.size) if wanted else whole(file.stat.size)
-        except TallyError:
-            await self._house.workers.tidy(file.close)
-            raise
+        file, span, content = await self._run(call, self._open, path, wanted[0] if wanted else None)
         headers = [("accept-ranges", "bytes")]
         if wanted:
             headers.append(("content-range", span.content_range))
@@ -146,12 +142,26 @@ class _Files:
             headers.append(("content-sha256", file.stat.sha256.hex()))
         return Answer(
             status=206 if wanted else 200,
-            body=_Span(self._house.workers, call.session.asker.pair, file, span.start, span.stop),
+            body=_Span(self._house.workers, call.session.asker.pair, file, span.start, span.stop) if content is None else content,
             length=span.length,
             kind="application/octet-stream",
             headers=tuple(headers),
             digest=None if wanted else file.stat.sha256,
         )
+
+    def _open(self, path: SafePath, wanted: str | None) -> tuple[OpenFile, ByteRange, bytes | None]:
+        """In a thread: the file and the span of it. A short one is read at once and closed: one turn of a thread instead of three."""
+        file = self._archive.get(path)
+        try:
+            span = whole(file.stat.size) if wanted is None else parse_range(wanted, file.stat.size)
+            if span.length > SMALL_BYTES:
+                return file, span, None
+            content = b"".join(file.chunks(span))
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+        return file, span, content
 
     async def ls(self, call: Call) -> Answer:
         """A page of a folder."""
