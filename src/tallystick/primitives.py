@@ -310,12 +310,18 @@ def ed25519_sign(seed: bytes, message: Buffer) -> bytes:
     return ed25519.Ed25519PrivateKey.from_private_bytes(_sized(seed, 32, "an Ed25519 seed")).sign(message)
 
 
+@lru_cache(1_024)
+def _ed25519_key(public: bytes) -> ed25519.Ed25519PublicKey:
+    """The library's handle of a key; the same machines sign again and again."""
+    return ed25519.Ed25519PublicKey.from_public_bytes(public)
+
+
 def ed25519_verify(public: bytes, signature: bytes, message: Buffer) -> None:
     """Raises: Unproven when the signature does not hold, Malformed when key or signature have a wrong length."""
     if len(public) != 32 or len(signature) != 64:
         raise Malformed("an Ed25519 key has 32 bytes, its signature 64")
     try:
-        ed25519.Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+        _ed25519_key(bytes(public)).verify(signature, message)
     except (InvalidSignature, ValueError):
         raise Unproven("the Ed25519 signature does not hold") from None
 
