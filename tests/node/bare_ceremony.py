@@ -111,7 +111,7 @@ class BareCeremony:
             client_static=self._client_static,
             house_static=self._static.public,
             pair_type=self.pair_type,
-            identity=House(self.machine).identity(),
+            identity=House(self.machine).statements.identity(),
             for_key=None,
             aes=True,
         )

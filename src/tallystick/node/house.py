@@ -15,7 +15,6 @@ from typing import Any, Final, TypeVar
 from tallystick import __version__
 from tallystick.channel.datagram import SECOND_NS
 from tallystick.errors import Misuse, TallyError
-from tallystick.keys import parse_cose_key
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Receipt
 from tallystick.net.address import split
@@ -34,7 +33,6 @@ from tallystick.node.rooms import house_routes
 from tallystick.node.sessions import InviteSession, PairSession
 from tallystick.node.statements import Statements
 from tallystick.node.workers import Workers
-from tallystick.pair.ceremony import HouseIdentity
 from tallystick.pair.message import Reason
 from tallystick.pair.pairing import Role, derive_pair_keys
 from tallystick.passage import invite as invites
@@ -439,24 +437,6 @@ class House:
     def before_genesis(self) -> bool:
         """No human key with admin exists yet."""
         return not self.machine.store.has_human()
-
-    def identity(self) -> HouseIdentity:
-        """What the house shows of itself in a ceremony."""
-        machine = self.machine
-        origin = machine.store.entry(0)
-        if origin is None:
-            raise AssertionError("a machine has its origin")
-        return HouseIdentity(
-            house_id=machine.house_id,
-            signing=machine.vault.machine.signing.public,
-            witness=machine.vault.witness.public,
-            log=machine.vault.log.ed25519.public,
-            log_pq=machine.vault.log.ml_dsa_44.public,
-            log_name=machine.log_name,
-            recovery=parse_cose_key(origin.event.blob("recovery_key")),
-            origin_hash=self.statements.origin_hash,
-            label=machine.settings.name,
-        )
 
     def live(self, pair: bytes) -> Mapping[str, Any]:
         """What `tally status` shows of a pair beside the ledger; the bytes of open sessions included."""

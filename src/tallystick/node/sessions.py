@@ -296,7 +296,7 @@ class InviteSession:
             client_static=self._client_static,
             house_static=house.machine.vault.machine.static.public,
             pair_type=self._invite.pair_type,
-            identity=house.identity(),
+            identity=house.statements.identity(),
             for_key=self._invite.for_key,
             aes=has_aes_hardware(),
         )

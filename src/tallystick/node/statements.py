@@ -14,12 +14,13 @@ from tallystick.errors import Malformed, Misuse, Refused, TallyError, Unproven
 from tallystick.gate.opening import BodyDigest, Opened, Opening, encode_opening
 from tallystick.gate.signal import check_age, check_audience
 from tallystick.gate.statement import BUNDLE_VERSION, ProvenStatement, UnprovenStatement, parse_bundle
-from tallystick.keys import PublicKey
+from tallystick.keys import PublicKey, parse_cose_key
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Receipt
 from tallystick.node.effects import Effects
 from tallystick.node.inviting import check_room
 from tallystick.node.machine import Machine
+from tallystick.pair.ceremony import HouseIdentity
 from tallystick.pair.invite import invite_id, invite_terms
 from tallystick.pair.pairing import free_label
 from tallystick.pair.statement import (
@@ -244,6 +245,24 @@ class Statements:
     def origin_hash(self) -> bytes:
         """SHA-256 of the log's origin line: how statements and references name this log."""
         return sha256(self._machine.log_name.encode())
+
+    def identity(self) -> HouseIdentity:
+        """What the house shows of itself in a ceremony, and what statements about it name."""
+        machine = self._machine
+        origin = machine.store.entry(0)
+        if origin is None:
+            raise AssertionError("a machine has its origin")
+        return HouseIdentity(
+            house_id=machine.house_id,
+            signing=machine.vault.machine.signing.public,
+            witness=machine.vault.witness.public,
+            log=machine.vault.log.ed25519.public,
+            log_pq=machine.vault.log.ml_dsa_44.public,
+            log_name=machine.log_name,
+            recovery=parse_cose_key(origin.event.blob("recovery_key")),
+            origin_hash=self.origin_hash,
+            label=machine.settings.name,
+        )
 
     def free_label(self, wanted: str, pair: bytes) -> str:
         """The label a pair gets: the one wanted, or with a number where a standing pair has it already."""
