@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import uvloop
 
 from tallystick.node import local
-from tallystick.node.home import Home
+from tallystick.node.home import Home, holder_of
 from tallystick.node.machine import Machine
 from tallystick.node.settings import Settings
 from tallystick.pair.pairing import Role
@@ -25,8 +25,9 @@ def ask_house(settings: Settings, verb: str, **args: Any) -> Any:
 
 
 def is_running(settings: Settings) -> bool:
-    """Whether a house answers on this state directory's socket."""
-    return Home(settings.home).house_socket.exists()
+    """Whether a house answers on this state directory's socket. One that was killed leaves its socket behind, and not its lock."""
+    home = Home(settings.home)
+    return home.house_socket.exists() and holder_of(home) != 0
 
 
 def at_the_house(settings: Settings) -> bool:
