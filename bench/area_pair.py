@@ -5,12 +5,13 @@ with its ledger on a real disk; nothing of it is left out.
 
 - `pair.connect`: from nothing to a connection on which both sides have proven themselves and a few bytes went both ways. Ours: knock,
   answer, TCP connection, sealed ping and pong (`HouseSession.open`, a client process that is warm). mTLS: connect, handshake, a few
-  bytes (bench/peers/mtls.py, warm too). OpenSSH: `ssh HOST true`, which is how it is used; `ratio_ssh_cold` compares `tally ping`, a
-  fresh process as well, which also makes a request with its entries. `request` is our connection with a whole signed command.
+  bytes, warm too; `ratio_mtls` on the same event loop as ours, `ratio_mtls_bare` on the barest of sockets (bench/peers/mtls.py).
+  OpenSSH: `ssh HOST true`, which is how it is used; `ratio_ssh_cold` compares `tally ping`, a fresh process as well, which also makes a
+  request with its entries. `request` is our connection with a whole signed command.
 - `pair.http`: a file of 1 KiB over an open session, its signal and its entry durable before the first byte, beside uvicorn on plain
   TCP with one fdatasync for each request (bench/peers/plain_http.py). The HTTP client is the same.
-- `pair.sever`: from the order on the house's own socket until the client's session is cut and the house says that it is recorded and
-  its secret destroyed.
+- `pair.sever`: from the order on the house's own socket until the client's session is cut, which follows the durable entry;
+  `destroyed`: until the house says that the secret is gone from its disk too.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -38,9 +39,11 @@ from tallystick.node.remote import HouseClient
 
 MACHINES: Final = count(16, 2)  # a pair may knock 20 times a second
 CONNECTS: Final = count(400, 4)
+REQUESTS: Final = count(100, 2)
 LOGINS: Final = count(20, 1)
 READS: Final = count(1500, 4)
 PAUSE_S: Final = 0.003  # so that what either server does after a connection is not charged to the next one
+SETTLE_S: Final = 0.1
 FILE: Final = "bench/small.bin"
 FILE_BYTES: Final = 1024
 
@@ -65,9 +68,19 @@ async def _ours(member: Member, *, request: bool) -> float:
     return seconds
 
 
-def _mtls(port: int, made: ssl.SSLContext) -> float:
+async def _mtls_loop(port: int, made: ssl.SSLContext) -> float:
     begin = time.perf_counter()
-    sealed = mtls.connect(port, made)
+    writer = await mtls.connect_loop(port, made)
+    seconds = time.perf_counter() - begin
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return seconds
+
+
+def _mtls_bare(port: int, made: ssl.SSLContext) -> float:
+    begin = time.perf_counter()
+    sealed = mtls.connect_bare(port, made)
     seconds = time.perf_counter() - begin
     sealed.close()
     return seconds
@@ -75,30 +88,35 @@ def _mtls(port: int, made: ssl.SSLContext) -> float:
 
 async def _connect(record: Record, scene: Scene, folder: Path) -> None:
     mtls.make_certificates(folder)
-    made = mtls.context(folder, "client")
-    ours: list[float] = []
-    whole: list[float] = []
-    theirs: list[float] = []
-    with python(["-m", "bench.peers.mtls", folder], folder / "mtls.log") as server:
-        port = int(server.first_line)
-        cpu = {"ours": 0.0, "mtls": server.cpu_s}
+    made = {kind: mtls.context(folder, kind, "client") for kind in mtls.KINDS}
+    times: dict[str, list[float]] = {"ours": [], "loop": [], "bare": [], "request": []}
+    with ExitStack() as stack:
+        servers = {
+            kind: stack.enter_context(python(["-m", "bench.peers.mtls", kind, folder], folder / f"{kind}.log")) for kind in mtls.KINDS
+        }
+        ports = {kind: int(server.first_line) for kind, server in servers.items()}
+        cpu = -servers["loop"].cpu_s
         for turn in range(CONNECTS):
             member = scene.members[turn % len(scene.members)]
             await asyncio.sleep(PAUSE_S)
-            ours.append(await _ours(member, request=False))
+            times["ours"].append(await _ours(member, request=False))
             await asyncio.sleep(PAUSE_S)
-            theirs.append(_mtls(port, made))
-        cpu["mtls"] = server.cpu_s - cpu["mtls"]
+            times["loop"].append(await _mtls_loop(ports["loop"], made["loop"]))
+            await asyncio.sleep(PAUSE_S)
+            times["bare"].append(_mtls_bare(ports["bare"], made["bare"]))
+        cpu += servers["loop"].cpu_s
     begun = scene.house.cpu_s
-    for turn in range(CONNECTS // 4):
+    for turn in range(REQUESTS):
         await asyncio.sleep(PAUSE_S)
-        whole.append(await _ours(scene.members[turn % len(scene.members)], request=True))
-    record("pair.connect.ratio_mtls", statistics.median(theirs) / statistics.median(ours))
-    record("pair.connect.ours_p50_ms", _ms(ours))
-    record("pair.connect.mtls_p50_ms", _ms(theirs))
-    record("pair.connect.request_p50_ms", _ms(whole))
-    record("pair.connect.mtls_server_cpu_ms", 1000 * cpu["mtls"] / CONNECTS)
-    record("pair.connect.request_house_cpu_ms", 1000 * (scene.house.cpu_s - begun) / len(whole))
+        times["request"].append(await _ours(scene.members[turn % len(scene.members)], request=True))
+    record("pair.connect.ratio_mtls", statistics.median(times["loop"]) / statistics.median(times["ours"]))
+    record("pair.connect.ratio_mtls_bare", statistics.median(times["bare"]) / statistics.median(times["ours"]))
+    record("pair.connect.ours_p50_ms", _ms(times["ours"]))
+    record("pair.connect.mtls_p50_ms", _ms(times["loop"]))
+    record("pair.connect.mtls_bare_p50_ms", _ms(times["bare"]))
+    record("pair.connect.request_p50_ms", _ms(times["request"]))
+    record("pair.connect.mtls_server_cpu_ms", 1000 * cpu / CONNECTS)
+    record("pair.connect.request_house_cpu_ms", 1000 * (scene.house.cpu_s - begun) / REQUESTS)
     await _against_ssh(record, scene, folder)
 
 
@@ -171,21 +189,23 @@ def _cpu(*processes: Running) -> tuple[float, ...]:
 
 async def _sever(record: Record, scene: Scene) -> None:
     """Last, for it uses the pairs up."""
-    times: list[float] = []
+    cut: list[float] = []
+    destroyed: list[float] = []
     for member in scene.members:
         session = await HouseSession.open(member.machine, member.pair)
         await session.get_json("/v1/ping", verb="pair.ping")
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(SETTLE_S)
         begin = time.perf_counter()
         answer = asyncio.create_task(call(scene.home / "house.sock", "sever", {"name": member.name}))
-        while not session.over:
-            await asyncio.sleep(0)
+        await asyncio.wait([session.stream.connection.closed])
+        cut.append(time.perf_counter() - begin)
         told = await answer
-        times.append(time.perf_counter() - begin)
-        if told["sessions_cut"] != 1:
+        destroyed.append(time.perf_counter() - begin)
+        if told["sessions_cut"] != 1 or not session.over:
             raise AssertionError(f"a severance cut {told['sessions_cut']} sessions")
         await session.close()
-    record("pair.sever.ms", _ms(times))
+    record("pair.sever.ms", _ms(cut))
+    record("pair.sever.destroyed_ms", _ms(destroyed))
 
 
 async def _measure(record: Record, scene: Scene, folder: Path) -> None:
