@@ -34,6 +34,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509.oid import NameOID
 
+from bench.counts import count
 from tallystick.channel.datagram import KNOCK_BYTES, SECOND_NS, WINDOW_NS, Mode
 from tallystick.channel.handshake import Handshake
 from tallystick.channel.knock import Admit, Doorkeeper
@@ -44,10 +45,11 @@ from tallystick.net.udp import UdpPort
 from tallystick.pair.pairing import DirectionKeys, PairKeys, PairType, Role, Suite, derive_pair_keys
 from tallystick.primitives import X25519KeyPair
 
-ROUNDS: Final = 9
+ROUNDS: Final = count(9, 1)
 BURST: Final = 200
-MILLION: Final = 1_000_000
-BULK_BYTES: Final = 96 << 20
+MILLION: Final = count(1_000_000, 1_000)
+BULK_BYTES: Final = count(96 << 20, 1 << 20)
+TURNS: Final = count(300, 6)
 CHUNK_BYTES: Final = 256 << 10
 # Just inside a window, so that no round meets the turn to the next.
 NOW: Final = (1_790_000_000 * SECOND_NS // WINDOW_NS) * WINDOW_NS + SECOND_NS
@@ -170,7 +172,7 @@ def _scale(record: Record) -> None:
     gc.freeze()  # a collection that walks what the bench keeps would be charged to whoever runs then
     warm: dict[str, list[float]] = {"small": [], "big": []}
     cold: dict[str, list[float]] = {"small": [], "big": []}
-    for turn in range(300):
+    for turn in range(TURNS):
         now_ns = NOW + turn * SECOND_NS // 10
         order = (("small", small), ("big", big)) if turn % 2 else (("big", big), ("small", small))
         for name, house in order:

@@ -14,16 +14,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.counts import QUICK, count
 from tallystick.keys.identity import KeyKind, PublicKey
 from tallystick.ledger import entry
 from tallystick.ledger.event import Event, Kind
 from tallystick.primitives import Ed25519KeyPair, sha256
 from tallystick.storage.sqlite import Store
 
-ROUNDS = 5
-ONE_S = 0.6  # of each round with one caller
+ROUNDS = count(5, 1)
+ONE_S = 0.6 if not QUICK else 0.05  # of each round with one caller
 CALLERS = 64
-EACH = 60  # entries of each of the 64 callers in a round
+EACH = count(60, 2)  # entries of each of the 64 callers in a round
 
 
 def _origin() -> Event:

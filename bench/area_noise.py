@@ -14,12 +14,13 @@ from collections.abc import Callable
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from bench.counts import count
 from tallystick.noise import HandshakeState
 from tallystick.primitives import X25519KeyPair
 
 NAME = "Noise_KKpsk0_25519_ChaChaPoly_BLAKE2s"
 PSK, PROLOGUE = bytes(range(32)), b"tally bench"
-ROUNDS, HANDSHAKES = 9, 300
+ROUNDS, HANDSHAKES = count(9, 1), count(300, 5)
 PAYLOAD_1, PAYLOAD_2 = bytes(16), bytes(4)
 
 

@@ -6,6 +6,7 @@ are, and ratios come first, because absolute figures belong to one machine on on
 
     python bench/run.py            every area
     python bench/run.py pair       the areas that record keys beginning with `pair.`
+    python bench/run.py --quick    tiny counts: the figures mean nothing and are not written (for the tests)
 """
 
 import argparse
@@ -117,11 +118,14 @@ def main() -> int:
     """Exit code 0 when every area ran; a missed bar is shown, not punished: figures of one busy moment prove nothing."""
     parser = argparse.ArgumentParser(description="Side-by-side figures.")
     parser.add_argument("area", nargs="?", default="", help="only areas that record keys of this area")
+    parser.add_argument("--quick", action="store_true", help="tiny counts, nothing is written: only to see that every area runs")
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         run_one(options.one)
         return 0
+    if options.quick:
+        os.environ["BENCH_QUICK"] = "1"
     chosen = areas(options.area)
     if not chosen:
         print(f"error: no area records {options.area!r}", file=sys.stderr)
@@ -138,7 +142,8 @@ def main() -> int:
             bar = BARS.get(key)
             mark = "" if bar is None else f"   {bar}  {'ok' if bar.holds(value) else 'SHORT'}"
             print(f"  {key:<48} {value:>14,.3f}{mark}")
-    RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    if not options.quick:
+        RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     wanted = [key for key in BARS if key not in results and key.startswith(options.area)]
     for line in [*notes, *(f"not measured: {key}" for key in wanted)]:
         print(line)
