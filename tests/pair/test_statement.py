@@ -201,5 +201,3 @@ def test_the_one_way_to_the_first_human_key(owner: str | None, words: bool, sign
     else:
         with pytest.raises(Refused):
             check_genesis(statement, signer=ids[signer], owner=named, words_confirmed=words)
-
-
