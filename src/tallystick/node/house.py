@@ -275,8 +275,9 @@ class House:
             self.archive.keep_uploads([row.pairing for row in self.machine.store.pairs() if row.stands])
 
     def _forget(self, pair: bytes) -> None:
-        for row in ("counter", "live"):
-            self.machine.memory.change(f"{row}/{pair.hex()}", lambda _: (None, None))
+        for row in (f"counter/{pair.hex()}", f"live/{pair.hex()}"):
+            if self.machine.memory.get(row) is not None:
+                self.machine.memory.change(row, lambda _: (None, None))
 
     async def narrow_pair(self, pair: bytes) -> None:
         """From now on the pair's sessions have its narrower type."""

@@ -188,7 +188,7 @@ class PairSession:
                 if self._shown is None:
                     raise Malformed("a cosignature of a checkpoint that was never shown")
                 event = await asyncio.to_thread(house.publisher.cosigned, self.pair, self._shown, line, house.clock())
-                house.machine.store.append(event)
+                house.machine.store.later(event)
             case _:
                 raise Unproven("a house shows checkpoints, a client does not")
 
