@@ -16,11 +16,13 @@ in its own transaction, and syncs these files for many bodies at once (storage/b
 import os
 import struct
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from tallystick.errors import Misuse, Unavailable, Unproven
 from tallystick.primitives import chacha20poly1305
+from tallystick.storage.disk import Disk
 
 RECORD_BYTES: Final = 64
 UNIT_BYTES: Final = 512
@@ -52,14 +54,14 @@ class Sealed(NamedTuple):
 class Bodies:
     """The body store of one house. Files are 0600 in a folder 0700."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, disk: Disk | None = None) -> None:
         """Open the store, making its folder. Raises: Unavailable."""
         self.folder = folder
+        self._disk = disk or Disk()
         self._segments: dict[int, int] = {}
         try:
-            folder.mkdir(mode=0o700, exist_ok=True)
-            self._keys = os.open(folder / "keys.bin", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            _sync_folder(folder)
+            self._make_folder()
+            self._keys = self._open(folder / "keys.bin")
         except OSError as error:
             raise _unavailable(error) from error
 
@@ -98,8 +100,10 @@ class Bodies:
         try:
             for body in bodies:
                 units = _units(len(body.sealed) - SEAL_BYTES)
-                _write(self._segment(body.segment), body.sealed.ljust(units * UNIT_BYTES, b"\0"), body.unit % SEGMENT_UNITS * UNIT_BYTES)
-                _write(self._keys, body.record, body.slot * RECORD_BYTES)
+                self._write(
+                    self._segment(body.segment), body.sealed.ljust(units * UNIT_BYTES, b"\0"), body.unit % SEGMENT_UNITS * UNIT_BYTES
+                )
+                self._write(self._keys, body.record, body.slot * RECORD_BYTES)
         except OSError as error:
             raise _unavailable(error) from error
 
@@ -107,8 +111,8 @@ class Bodies:
         """Make durable what was written to these segments, by whatever process. Raises: Unavailable."""
         try:
             for number in segments:
-                os.fdatasync(self._segment(number))
-            os.fdatasync(self._keys)
+                self._disk.fdatasync(self._segment(number))
+            self._disk.fdatasync(self._keys)
         except OSError as error:
             raise _unavailable(error) from error
 
@@ -139,13 +143,13 @@ class Bodies:
                 state, unit, length, _, _ = self._record(slot)
                 if state != 0:
                     # State, place and length stay, so that a second call after a crash finds the sealed bytes.
-                    _write(self._keys, _RECORD.pack(_ERASED, unit, length, bytes(TAG_BYTES), bytes(32)), slot * RECORD_BYTES)
+                    self._write(self._keys, _RECORD.pack(_ERASED, unit, length, bytes(TAG_BYTES), bytes(32)), slot * RECORD_BYTES)
                     places.append((unit, length))
-            os.fdatasync(self._keys)
+            self._disk.fdatasync(self._keys)
             for unit, length in places:
                 segment = self._segment(unit // SEGMENT_UNITS)
-                _write(segment, bytes(_units(length) * UNIT_BYTES), unit % SEGMENT_UNITS * UNIT_BYTES)
-                os.fdatasync(segment)
+                self._write(segment, bytes(_units(length) * UNIT_BYTES), unit % SEGMENT_UNITS * UNIT_BYTES)
+                self._disk.fdatasync(segment)
         except OSError as error:
             raise _unavailable(error) from error
 
@@ -195,35 +199,35 @@ class Bodies:
     def _segment(self, number: int) -> int:
         descriptor = self._segments.get(number)
         if descriptor is None:
-            path = self.folder / f"{number:06d}.seg"
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                _sync_folder(self.folder)
-            except BaseException:
-                os.close(descriptor)  # opened again, and its name synced, the next time
-                raise
-            self._segments[number] = descriptor
+            descriptor = self._segments[number] = self._open(self.folder / f"{number:06d}.seg")
         return descriptor
+
+    def _make_folder(self) -> None:
+        if not self.folder.is_dir():
+            with suppress(FileExistsError):  # another process was quicker
+                self._disk.mkdir(self.folder)
+            self._disk.fsync_folder(self.folder.parent)
+
+    def _open(self, path: Path) -> int:
+        """Open a file of ours, making it; its name is durable on return."""
+        descriptor = self._disk.open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            self._disk.fsync_folder(self.folder)
+        except BaseException:
+            os.close(descriptor)  # opened again, and its name synced, the next time
+            raise
+        return descriptor
+
+    def _write(self, descriptor: int, data: bytes, at: int) -> None:
+        view = memoryview(data)
+        while view:
+            written = self._disk.pwrite(descriptor, view, at)
+            view, at = view[written:], at + written
 
 
 def _units(length: int) -> int:
     """How many units an opening takes, sealed."""
     return -(-(length + SEAL_BYTES) // UNIT_BYTES)
-
-
-def _write(descriptor: int, data: bytes, at: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(descriptor, view, at)
-        view, at = view[written:], at + written
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unavailable(error: OSError) -> Unavailable:

@@ -27,6 +27,7 @@ from tallystick.ledger.receipt import Receipt
 from tallystick.storage import schema
 from tallystick.storage.bodies import MAX_OPENING_BYTES, TAG_BYTES, Bodies
 from tallystick.storage.book import LEVEL_SHIFT, TILE, Book, connect, make_file, unavailable
+from tallystick.storage.disk import Disk
 from tallystick.storage.readers import Readers
 from tallystick.storage.writer import MAX_GROUP_BYTES, MAX_GROUP_ENTRIES, Ticket, Writer
 from tallystick.tlog.tree import HASH_BYTES, leaf_hash, perfect_root
@@ -58,12 +59,14 @@ class Store(Readers):
         anchors: Sequence[Anchor] = (),
         stopped: Callable[[TallyError], None] | None = None,
         vfs: str | None = None,
+        disk: Disk | None = None,
     ) -> Self:
         """Open a ledger, or make an empty one.
 
         Args: create: make it; it must not exist.  shared: other processes may have it open too, all of them shared.
             anchors: checkpoints signed for this ledger that are known from elsewhere (the published one, the pairs').
-            stopped: called from the writing thread when a disk error ends the store.  vfs: an apsw VFS, for tests.
+            stopped: called from the writing thread when a disk error ends the store.  vfs, disk: an apsw VFS and the calls that
+            write bodies, for tests.
         Raises: Refused when it exists (create) or is not the continuation of what was signed; Unavailable when it is not there,
             in use, damaged or newer than this program.
         """
@@ -82,7 +85,7 @@ class Store(Readers):
                     raise Unavailable("this ledger has an older schema", "Run `tally rebuild`.")
             except apsw.Error as error:
                 raise unavailable(error) from error
-            store = cls(path, Book(db, Bodies(path.parent / "bodies")), Bodies(path.parent / "bodies"), lock, vfs)
+            store = cls(path, Book(db, Bodies(path.parent / "bodies", disk)), Bodies(path.parent / "bodies", disk), lock, vfs)
         except BaseException:
             os.close(lock)
             raise

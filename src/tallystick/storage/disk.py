@@ -1,0 +1,39 @@
+"""The system calls by which plain files of the storage change, one method each.
+
+Whoever writes files beside the database takes a `Disk`. A test's disk fails at the call it was told, or remembers what was written
+and what was synced, so that a full disk and a power cut between any two calls are an argument and not a patch.
+"""
+
+import os
+from pathlib import Path
+from typing import Final
+
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class Disk:
+    """The real one. Every method raises OSError; descriptors are closed with os.close."""
+
+    def open(self, path: Path, flags: int, mode: int = 0o600) -> int:
+        """open(2), with O_CLOEXEC."""
+        return os.open(path, flags | os.O_CLOEXEC, mode)
+
+    def pwrite(self, fd: int, data: bytes | memoryview, at: int) -> int:
+        """pwrite(2): how many bytes were written, which may be fewer."""
+        return os.pwrite(fd, data, at)
+
+    def fdatasync(self, fd: int) -> None:
+        """Make a file's bytes and size durable, fdatasync(2)."""
+        os.fdatasync(fd)
+
+    def fsync_folder(self, path: Path) -> None:
+        """Make the names in a folder durable."""
+        fd = os.open(path, _DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def mkdir(self, path: Path, mode: int = 0o700) -> None:
+        """Make a folder."""
+        os.mkdir(path, mode)
