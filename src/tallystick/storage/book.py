@@ -25,6 +25,7 @@ from tallystick.primitives import SHA256
 from tallystick.storage.bodies import SEGMENT_UNITS, TAG_BYTES, Bodies, Sealed
 from tallystick.storage.projection import PLAIN, project
 from tallystick.storage.rules.state import Cell, SignalFork
+from tallystick.storage.targets import fill
 from tallystick.tlog.tree import leaf_hash, perfect_root
 
 TILE: Final = 256  # C2SP tlog-tiles: hashes in a full tile
@@ -133,6 +134,7 @@ class Book:
         self._pending: list[_Pending] = []
         self._accepted: list[Request] = []
         self.fresh_bytes = 0  # of bodies that this process has written and not yet synced
+        self.indexed = 0  # below it every target is indexed, as far as this process knows
         self._unsure = True  # whether the files hold what was written: a crash or a failed sync may have taken it
         self._data_version: object = None
         try:
@@ -273,6 +275,10 @@ class Book:
             self.bodies.sync({unit // SEGMENT_UNITS for _, unit in rows})
             self.db.execute("DELETE FROM fresh WHERE slot <= ?", (max(slot for slot, _ in rows),))
         self._unsure = False
+
+    def index_targets(self) -> None:
+        """Bring the index of targets a step further. Raises: apsw.Error."""
+        self.indexed = self.tree.size if self.bodies is None else fill(self.db, self.bodies, self.tree.size)
 
     def _store_entries(self) -> tuple[Tree, list[bytes]]:
         """Write the rows of the group and the tree that follows; the new tree and the leaves' hashes."""

@@ -20,8 +20,10 @@ from tallystick.keys.identity import KeyId, parse_cose_key
 from tallystick.ledger.event import Kind
 from tallystick.ledger.signed import read_mark
 from tallystick.pair.pairing import PairType, Role, Suite
+from tallystick.storage.bodies import Bodies
 from tallystick.storage.book import COLUMNS, LEVEL_SHIFT, TILE, connect, mark_number, unavailable
 from tallystick.storage.rows import CheckpointRow, EntryRow, InboxItem, InviteRow, KeyRow, OpenEffect, PairRow, SeenCheckpoint
+from tallystick.storage.targets import behind, clause
 from tallystick.tlog.proof import consistency_proof, inclusion_proof, range_hash
 from tallystick.tlog.tree import EMPTY_ROOT, HASH_BYTES, leaf_hash, perfect_root
 
@@ -32,8 +34,9 @@ MAX_CACHED_ROWS: Final = 1_024  # the same row makes the same value: each knock 
 class Readers:
     """Questions to a ledger's database. Safe to use from any thread."""
 
-    def __init__(self, path: Path, vfs: str | None = None) -> None:
+    def __init__(self, path: Path, bodies: Bodies, vfs: str | None = None) -> None:
         self._path = path
+        self._bodies = bodies
         self._vfs = vfs
         self._local = threading.local()
         self._lock = threading.Lock()
@@ -181,6 +184,7 @@ class Readers:
         key: bytes | None = None,
         action: str | None = None,
         verdict: str | None = None,
+        targets: Sequence[str] = (),
         since_ns: int | None = None,
         until_ns: int | None = None,
         newest_first: bool = False,
@@ -189,6 +193,7 @@ class Readers:
         """The entries from `start` up to but not including `stop` that agree with every filter, at most `limit`.
 
         Args: pair: came through it or concerns it.  key: came about by it or concerns it.  since_ns, until_ns: both included.
+            targets: paths of which the signal asks for one; `/docs/*` is everything that begins with `/docs/`. Only what was not erased.
         Raises: Misuse when `limit` is not 1 to 10,000.
         """
         if not 1 <= limit <= MAX_PAGE:
@@ -228,11 +233,16 @@ class Readers:
             stop = size if stop is None else min(stop, size)
             edge = size - size % TILE  # entries from here on are in no posting yet
             first, last = self._by_time(start, min(stop, edge), since_ns, until_ns)
-            walks: list[tuple[tuple[int, int], str, tuple[Any, ...]]] = [((max(start, edge), stop), bare, ())]
-            for posting in drivers or ():
-                walks.append(((first, last), indexed, posting))
-            if drivers is None:
-                walks.append(((first, last), bare, ()))
+            walks: list[tuple[tuple[int, int], str, tuple[Any, ...]]] = []
+            if targets:
+                edge = min(stop, self._one("SELECT coalesce(max(size), 0) FROM indexed")[0])  # type: ignore[index]
+                condition, paths = clause(targets)
+                walks.append(((start, edge), bare.replace("WHERE", f"JOIN targets ON entry = e.idx WHERE {condition} AND"), paths))
+                if late := sorted(behind(self._all, self._bodies, targets, max(start, edge), stop)):
+                    walks.append(((late[0], late[-1] + 1), bare.replace("WHERE", f"WHERE e.idx IN ({str(late)[1:-1]}) AND"), ()))
+            else:
+                walks.append(((max(start, edge), stop), bare, ()))
+                walks += [((first, last), indexed, posting) for posting in drivers] if drivers is not None else [((first, last), bare, ())]
             rows = [self._all(sql, (*head, low, high, *values, limit)) for (low, high), sql, head in walks if low < high]
         found = _distinct(merge(*rows, key=lambda row: row[0], reverse=newest_first))
         return tuple(EntryRow(index, leaf) for index, leaf in islice(found, limit))

@@ -144,3 +144,7 @@ CREATE TABLE bodies (entry INTEGER PRIMARY KEY, slot INTEGER NOT NULL UNIQUE) ST
 -- Bodies whose files may not be synced yet: what a crash takes from the files is written there again at the next start.
 CREATE TABLE fresh (slot INTEGER PRIMARY KEY, unit INTEGER NOT NULL, record BLOB NOT NULL, sealed BLOB NOT NULL) STRICT;
 CREATE TABLE erasing (slot INTEGER PRIMARY KEY) STRICT;  -- erased in the ledger, its slot not yet destroyed for certain
+-- The paths that signals ask for, from the bodies that survive; `indexed` says up to which entry (storage/targets.py).
+CREATE TABLE targets (entry INTEGER PRIMARY KEY, target TEXT NOT NULL) STRICT;
+CREATE INDEX targets_by ON targets (target, entry);
+CREATE TABLE indexed (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER NOT NULL) STRICT;

@@ -42,10 +42,9 @@ class Store(Readers):
     """One open ledger. Every method may be called from any thread; readers are in storage/readers.py."""
 
     def __init__(self, path: Path, book: Book, bodies: Bodies, lock: int, vfs: str | None) -> None:
-        super().__init__(path, vfs)
+        super().__init__(path, bodies, vfs)
         self.path = path
         self._book = book
-        self._bodies = bodies
         self._lock_file = lock
         self._writer: Writer | None = None
 

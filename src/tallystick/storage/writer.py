@@ -25,6 +25,7 @@ from tallystick.errors import TallyError, Unavailable
 from tallystick.ledger.event import Event
 from tallystick.ledger.receipt import Receipt
 from tallystick.storage.book import Book, Request, unavailable
+from tallystick.storage.targets import STEP
 
 MAX_GROUP_ENTRIES: Final = 4_096
 MAX_GROUP_BYTES: Final = 4 << 20
@@ -116,6 +117,8 @@ class Writer:
             self._write(group)
             if self._book.fresh_bytes >= SETTLE_BYTES and self._failure is None:
                 self._upkeep(self._book.settle_bodies)
+            if self._book.tree.size - self._book.indexed >= STEP and self._failure is None:
+                self._upkeep(self._book.index_targets)
             if self._wal_pages >= CHECKPOINT_PAGES and self._failure is None:
                 self._upkeep(self._bring_home)
         if self._book.fresh_bytes and self._failure is None:

@@ -71,6 +71,7 @@ def _body_erased(state: State, event: Event, _index: int) -> None:
     state.run("INSERT OR IGNORE INTO erasing SELECT slot FROM bodies WHERE entry = ?", (event.number("entry"),))
     state.run("DELETE FROM fresh WHERE slot IN (SELECT slot FROM bodies WHERE entry = ?)", (event.number("entry"),))
     state.run("DELETE FROM bodies WHERE entry = ?", (event.number("entry"),))
+    state.run("DELETE FROM targets WHERE entry = ?", (event.number("entry"),))
 
 
 RULES: Final[Mapping[Kind, Rule]] = {
