@@ -192,6 +192,55 @@ def test_a_preapproved_invite_needs_nobody(store: Store) -> None:
     assert store.pair_by_name(pairing.hex()[:8]).stands
 
 
+def test_an_invite_approved_beforehand_falls_with_its_key(store: Store) -> None:
+    """Whoever signed `--yes` must still stand when the pair does: an invite of a thief ends with the thief's key."""
+    tag, pairing = sha256(b"i"), sha256(b"p")
+    put(store, human("other"))
+    signed = {"signal": signal(OTHER, 0), "statement": b"x", "statement_salt": bytes(32), "key": bytes(OTHER.id)}
+    put(store, invite_created(tag, preapproved=True, **signed))
+    put(store, invite_consumed(tag), proposed(LAPTOP, pairing, invite=tag))
+    put(store, revoked(OTHER, how="compromised"))
+    refused(store, Event.of(Kind.PAIRING_APPROVED, T, "house", pair=pairing, pair_type="INPUT", by="policy"), by=Unproven)
+    put(store, approved(pairing))
+
+
+@pytest.mark.parametrize("what", ["sever", "downgrade", "deny", "invite", "revoke-invite"])
+@pytest.mark.parametrize("how", ["retired", "compromised", "replaced"])
+def test_a_key_that_went_between_look_and_entry_ends_nothing(store: Store, what: str, how: str) -> None:
+    """A statement counts only while its human key stands at its own entry, whatever the house saw a moment before."""
+    standing, waiting, tag = paired(store, LAPTOP, "laptop"), sha256(b"w"), sha256(b"t")
+    put(store, proposed(OTHER, waiting), invite_created(tag), human("third"))
+    third = Key.named("third")
+    signed = {"signal": signal(third, 0), "statement": b"x", "statement_salt": bytes(32), "key": bytes(third.id)}
+    stated = {
+        "sever": Event.of(Kind.SEVERED, T + 1, "pair", pair=standing, by="statement", **signed),
+        "downgrade": Event.of(Kind.DOWNGRADED, T + 1, "pair", pair=standing, pair_type="USER", by="statement", **signed),
+        "deny": Event.of(Kind.PAIRING_DENIED, T + 1, "pair", pair=waiting, **signed),
+        "invite": Event.of(Kind.INVITE_CREATED, T + 1, "pair", invite=sha256(b"n"), pair_type="USER", expires=T + 9, **signed),
+        "revoke-invite": Event.of(Kind.INVITE_REVOKED, T + 1, "pair", invite=tag, **signed),
+    }[what]
+    if how == "replaced":
+        new = Key.named("new admin").public.cose_key()
+        put(
+            store,
+            Event.of(Kind.ADMINS_REPLACED, T, signal=signal(RECOVERY, 0), admin_keys=(new,), statement=b"x", statement_salt=bytes(32)),
+        )
+    else:
+        put(store, revoked(third, how=how))
+    refused(store, stated, by=Unproven)
+    pair = store.pair(standing)
+    assert pair is not None and pair.stands and pair.effective is PairType.INPUT
+    assert len(store.inbox()) == 1
+
+
+def test_a_statement_whose_key_stands_is_taken(store: Store) -> None:
+    """The same severance while its key stands."""
+    pairing = paired(store, LAPTOP, "laptop")
+    signed = {"signal": signal(OWNER, 0), "statement": b"x", "statement_salt": bytes(32), "key": bytes(OWNER.id)}
+    put(store, Event.of(Kind.SEVERED, T, "pair", pair=pairing, by="statement", **signed))
+    assert not store.pair_by_name("laptop").stands
+
+
 def test_an_expired_pairing_does_not_stand(store: Store) -> None:
     """After its time a pairing can only be ended."""
     pairing = sha256(b"p")

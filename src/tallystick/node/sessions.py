@@ -397,8 +397,8 @@ class InviteSession:
         if self._invite.preapproved and (row := house.machine.store.pair(half.pairing_id)) is not None:
             try:
                 await house.statements.stand_preapproved(row, house.clock())
-            except Refused as error:
-                # An older pair of this machine stands: it waits in the inbox until a human has ended that one.
+            except (Refused, Unproven) as error:
+                # An older pair of this machine stands, or the key behind the invite stands no more: a human decides, in the inbox.
                 log.warning("a pairing approved beforehand waits", extra={"pair": row.label, "reason": error.message})
 
     async def try_own_key(self) -> None:

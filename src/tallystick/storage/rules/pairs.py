@@ -5,16 +5,18 @@ from typing import Final
 
 from tallystick.errors import Malformed, Refused, Unproven
 from tallystick.keys.identity import parse_cose_key
+from tallystick.ledger import entry
 from tallystick.ledger.event import Event, Kind
 from tallystick.pair.pairing import PairType
 from tallystick.storage.rules.keys import introduce
-from tallystick.storage.rules.state import ACTIONS, WIDTH, Cell, Rule, State, admin_signed
+from tallystick.storage.rules.state import ACTIONS, WIDTH, Cell, Rule, State, admin_signed, check_stated, is_admin, signer_of
 
 
 def _invite_created(state: State, event: Event, index: int) -> None:
     pair_type, preapproved = event.text("pair_type"), event.get("preapproved") is True
     if preapproved and pair_type == PairType.ADMIN:
         raise Refused("an ADMIN invite is never approved beforehand")
+    check_stated(state, event)
     if state.one("SELECT 1 FROM invites WHERE invite = ?", (event.blob("invite"),)) is not None:
         raise Refused("this invite exists already")
     state.run(
@@ -41,6 +43,7 @@ def _invite_ends(to: str) -> Rule:
             raise Refused(f"this invite is {row[0]!s}", "Make a new one: `tally invite`.")
         if to == "consumed" and isinstance(row[1], int) and event.time_ns >= row[1]:
             raise Refused("this invite has expired", "Make a new one: `tally invite`.")
+        check_stated(state, event)
         state.run(
             "UPDATE invites SET state = ?, session = ?, ended = ? WHERE invite = ?",
             (to, event.blob("session") or None if to == "consumed" else None, index, event.blob("invite")),
@@ -131,9 +134,12 @@ def _who_approves(state: State, event: Event, pair_type: str, invite: Cell) -> b
         if pair_type != PairType.ADMIN or state.one("SELECT 1 FROM pairs WHERE role = 'house' AND stood IS NOT NULL") is not None:
             raise Refused("genesis happened already")
     elif event.text("by") == "policy":
-        row = state.one("SELECT preapproved FROM invites WHERE invite = ?", (invite,))
+        row = state.one("SELECT preapproved, leaf FROM invites LEFT JOIN entries ON idx = created WHERE invite = ?", (invite,))
         if row is None or row[0] != 1 or pair_type == PairType.ADMIN:
             raise Unproven("nobody approved this invite beforehand")
+        signer = signer_of(entry.decode(row[1])) if isinstance(row[1], bytes) else None
+        if signer is not None and not is_admin(state, signer, event.time_ns):
+            raise Unproven("the key that approved this invite beforehand does not stand any more", "Approve it: `tally inbox`.")
         return None
     return admin_signed(state, event)
 
@@ -144,6 +150,7 @@ def _pairing_ends(to: str, allowed: tuple[str, ...]) -> Rule:
         now, _role, _, _ = _pair_row(state, pairing)
         if now not in allowed:
             raise Refused(f"this pair is {now}", "See `tally status`.")
+        check_stated(state, event)
         state.run("UPDATE pairs SET state = ?, ended = ? WHERE pairing = ?", (to, index, pairing))
         state.run(
             "UPDATE keys SET state = 'retired', changed = ? WHERE pairing = ? AND kind = 'machine' AND state IN ('standing', 'suspended')",
@@ -160,6 +167,7 @@ def _downgraded(state: State, event: Event, _index: int) -> None:
         raise Refused(f"this pair is {now}")
     if WIDTH[to] >= WIDTH[effective]:
         raise Refused(f"this pair is {effective}; a downgrade is narrower", "To widen it, pair again.")
+    check_stated(state, event)
     state.run("UPDATE pairs SET effective = ? WHERE pairing = ?", (to, event.blob("pair")))
     state.run("UPDATE keys SET actions = ? WHERE pairing = ? AND kind = 'machine' AND actions != ''", (ACTIONS[to], event.blob("pair")))
 

@@ -55,9 +55,22 @@ def signer_of(event: Event) -> bytes | None:
     return event.blob("key") or (read_mark(event.blob("signal")).key if event.get("signal") else None)
 
 
+def is_admin(state: State, key: bytes, time_ns: int) -> bool:
+    """Whether this is a human key with admin that stands at this entry and has not expired at this time."""
+    return state.one(_ADMIN_HUMAN, (key, time_ns)) is not None
+
+
 def admin_signed(state: State, event: Event) -> bytes:
     """The standing admin human key that signed this. Raises: Unproven."""
     signer = signer_of(event)
-    if signer is None or state.one(_ADMIN_HUMAN, (signer, event.time_ns)) is None:
+    if signer is None or not is_admin(state, signer, event.time_ns):
         raise Unproven("this needs the signature of a human key with admin", "See `tally key ls`.")
     return signer
+
+
+def check_stated(state: State, event: Event) -> None:
+    """What comes about by a human statement needs its key at this very entry: between the house's look and the entry it may have been
+    revoked or replaced. What was done at the house itself, or told by the other side, carries no statement. Raises: Unproven.
+    """
+    if event.get("signal") is not None or event.text("by") == "statement":
+        admin_signed(state, event)
