@@ -196,7 +196,7 @@ def test_an_invite_approved_beforehand_falls_with_its_key(store: Store) -> None:
     """Whoever signed `--yes` must still stand when the pair does: an invite of a thief ends with the thief's key."""
     tag, pairing = sha256(b"i"), sha256(b"p")
     put(store, human("other"))
-    signed = {"signal": signal(OTHER, 0), "statement": b"x", "statement_salt": bytes(32), "key": bytes(OTHER.id)}
+    signed: dict[str, Any] = {"signal": signal(OTHER, 0), "statement": b"x", "statement_salt": bytes(32), "key": bytes(OTHER.id)}
     put(store, invite_created(tag, preapproved=True, **signed))
     put(store, invite_consumed(tag), proposed(LAPTOP, pairing, invite=tag))
     put(store, revoked(OTHER, how="compromised"))
@@ -211,7 +211,7 @@ def test_a_key_that_went_between_look_and_entry_ends_nothing(store: Store, what:
     standing, waiting, tag = paired(store, LAPTOP, "laptop"), sha256(b"w"), sha256(b"t")
     put(store, proposed(OTHER, waiting), invite_created(tag), human("third"))
     third = Key.named("third")
-    signed = {"signal": signal(third, 0), "statement": b"x", "statement_salt": bytes(32), "key": bytes(third.id)}
+    signed: dict[str, Any] = {"signal": signal(third, 0), "statement": b"x", "statement_salt": bytes(32), "key": bytes(third.id)}
     stated = {
         "sever": Event.of(Kind.SEVERED, T + 1, "pair", pair=standing, by="statement", **signed),
         "downgrade": Event.of(Kind.DOWNGRADED, T + 1, "pair", pair=standing, pair_type="USER", by="statement", **signed),
@@ -236,7 +236,7 @@ def test_a_key_that_went_between_look_and_entry_ends_nothing(store: Store, what:
 def test_a_statement_whose_key_stands_is_taken(store: Store) -> None:
     """The same severance while its key stands."""
     pairing = paired(store, LAPTOP, "laptop")
-    signed = {"signal": signal(OWNER, 0), "statement": b"x", "statement_salt": bytes(32), "key": bytes(OWNER.id)}
+    signed: dict[str, Any] = {"signal": signal(OWNER, 0), "statement": b"x", "statement_salt": bytes(32), "key": bytes(OWNER.id)}
     put(store, Event.of(Kind.SEVERED, T, "pair", pair=pairing, by="statement", **signed))
     assert not store.pair_by_name("laptop").stands
 
