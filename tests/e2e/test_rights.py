@@ -132,7 +132,7 @@ def test_a_log_shows_a_pair_its_own(village: tuple[House, dict[str, Client]]) ->
 
 def _log(client: Client) -> list[dict[str, object]]:
     settings = client.settings()
-    return list(commands.log(settings, house="attic", kind=None, pair=None, key=None, since_ns=None, limit=200, follow=False))
+    return list(commands.log(settings, house="attic", query={"limit": 200}, follow=False))
 
 
 @pytest.mark.parametrize("after", ["USER", "INTERFACE"])

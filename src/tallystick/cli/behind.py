@@ -6,7 +6,7 @@ does its work to the end (it may run an event loop inside), raises only the five
 reads a terminal.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -95,19 +95,11 @@ class Commands(Protocol):
     def mv(self, settings: Settings, *, house: str, path: str, target: str) -> Result:
         """Rename a file within a house."""
 
-    def log(
-        self,
-        settings: Settings,
-        *,
-        house: str,
-        kind: str | None,
-        pair: str | None,
-        key: str | None,
-        since_ns: int | None,
-        limit: int | None,
-        follow: bool,
-    ) -> Iterator[Result]:
-        """Entries, oldest first: of this machine's own ledger, or of `house` where one is named."""
+    def log(self, settings: Settings, *, house: str, query: Mapping[str, str | int], follow: bool) -> Iterator[Result]:
+        """Entries, oldest first: of this machine's own ledger, or of `house` where one is named.
+
+        `query`: kind, pair, key, action, verdict, target, since_ns, until_ns, limit; what is not asked for is left out.
+        """
 
     def key_new(self, settings: Settings, *, label: str, passphrase: Passphrase, scripted: bool) -> Result:
         """A new human key, locked by a passphrase."""

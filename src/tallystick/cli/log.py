@@ -66,26 +66,23 @@ def since(text: str, now_ns: int) -> int:
 @click.option("--kind", metavar="KIND", help="Only entries of this kind (docs/spec/events.cddl).")
 @click.option("--pair", "pair_name", metavar="NAME", help="Only entries of this pair.")
 @click.option("--key", metavar="KEY", help="Only entries by this key: KeyId or #12.")
+@click.option("--action", metavar="ACTION", help="Only commands of this class: metadata, read, egress, propose, write, admin.")
+@click.option("--verdict", type=click.Choice(["allow", "propose", "refuse", "hold"]), help="Only commands that were judged so.")
+@click.option("--target", metavar="PATH", help="Only commands for this path: /papers/a.pdf, or /papers/* for all below it.")
 @click.option("--since", "since_", metavar="TIME", help="Only entries since then: 10m, 2h, 7d, or a date and time.")
-@click.option("--limit", type=click.IntRange(1, 1_000_000), metavar="N", help="Only the newest N.")
+@click.option("--until", "until_", metavar="TIME", help="Only entries until then.")
+@click.option("--limit", type=click.IntRange(1, 100_000), metavar="N", help="Only the newest N. Default: 50, with --since all.")
 @click.option("--follow", "-f", is_flag=True, help="Then show entries as they come, until Ctrl-C.")
 def log(
-    call: Call, house: str, kind: str | None, pair_name: str | None, key: str | None, since_: str | None, limit: int | None, follow: bool
+    call: Call, house: str, pair_name: str | None, since_: str | None, until_: str | None, follow: bool, **filters: str | int | None
 ) -> None:
-    """List what happened, oldest first: here, or at HOUSE as far as the pair may see it.
+    """List what happened, oldest first: here, or at HOUSE as far as the pair may see it. Reading is recorded too.
 
     With --json each entry is one object on a line of its own.
     """
-    entries = call.behind.log(
-        call.settings(),
-        house=house,
-        kind=kind,
-        pair=pair_name,
-        key=key,
-        since_ns=None if since_ is None else since(since_, time.time_ns()),
-        limit=limit,
-        follow=follow,
-    )
+    times = {name: None if text is None else since(text, time.time_ns()) for name, text in (("since_ns", since_), ("until_ns", until_))}
+    query = {name: value for name, value in {"pair": pair_name, **filters, **times}.items() if value is not None}
+    entries = call.behind.log(call.settings(), house=house, query=query, follow=follow)
     out = Out()
     for entry in entries:
         check(SHAPES["log"], entry, "log")

@@ -1,14 +1,23 @@
 """Pages of the ledger for people and programs: filters, and the newest or the next entries."""
 
-from collections.abc import Mapping
+import secrets
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from tallystick.canonical import encode
 from tallystick.errors import Misuse
+from tallystick.ledger.event import Event, Kind
+from tallystick.node.fetching import target_of
 from tallystick.node.view import entry_json, kind_of
+from tallystick.primitives import sha256
 from tallystick.storage.rows import EntryRow
 from tallystick.storage.sqlite import Store
 
 MAX_PAGE: Final = 200
+MAX_LIST: Final = 100_000  # entries that one command lists
+NEWEST: Final = 50  # that it lists when nothing else is said
+MAX_TARGET: Final = 8192
+_PLACES: Final = ("/v1/files", "/v1/list", "/v1/stat")  # the routes whose targets are paths of the archive
 _MAX_TIME: Final = 2**63 - 1
 _HEX_DIGITS: Final = 64
 
@@ -30,22 +39,50 @@ def filters_of(store: Store, query: Mapping[str, Any]) -> dict[str, Any]:
         if row is None:
             raise UnknownKeyError(f"no key is called {text[:40]}", "name it by its number (#12) or its KeyId in hexadecimal")
         filters["key"] = bytes(row.key_id)
-    if query.get("since_ns"):
-        filters["since_ns"] = whole_number(query["since_ns"])
+    for name in ("action", "verdict"):
+        if query.get(name):
+            filters[name] = str(query[name])
+    if query.get("target"):
+        filters["targets"] = _targets(str(query["target"]))
+    for name in ("since_ns", "until_ns"):
+        if query.get(name):
+            filters[name] = whole_number(query[name])
     return filters
 
 
+def _targets(text: str) -> tuple[str, ...]:
+    """What the target of a signal may be for a path of the archive, or a path of the door as it is. Raises: Misuse."""
+    if len(text) > MAX_TARGET or text in ("", "*"):
+        raise Misuse(f"a target is a path of at most {MAX_TARGET} characters", "as in /papers/report.pdf, or /papers/* for all below it")
+    if text.startswith("/v1/"):
+        return (text,)
+    star = "*" if text.endswith("*") else ""
+    return tuple(target_of(route, text.removesuffix("*")) + star for route in _PLACES)
+
+
+def query_event(
+    query: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], now_ns: int, actor: str, **context: Any
+) -> tuple[Event, bytes]:
+    """The entry of somebody reading records, and its opening: a salt and the filter, which may have to be forgotten.
+
+    Args: rows: what they were shown first.  context: the header's fields of the event (pairing, session, cause).
+    """
+    asked = {name: str(value) for name, value in query.items() if value is not None}
+    salt = secrets.token_bytes(32)
+    digest = sha256(b"tally query v1", salt, encode(asked))
+    found = {"first": rows[0]["index"], "count": len(rows)} if rows else {"count": 0}
+    return Event.of(Kind.QUERY, now_ns, actor, digest=digest, what="log", **found, **context), encode([salt, asked])
+
+
 def page_of(store: Store, query: Mapping[str, Any], *, pair: bytes | None = None) -> list[dict[str, Any]]:
-    """A page of entries: from `after` upwards, or without it the newest `limit`. `pair`: only what concerns this pair.
+    """A page of entries: from `after` upwards, or the newest `limit` (below `before`). `pair`: only what concerns this pair.
 
     Who may see one pair only learns nothing of others either: not what they are called, and not whether they or a key exist.
     Raises: Misuse, Refused.
     """
     if pair is None:
-        filters, names = filters_of(store, query), names_of(store)
+        filters = filters_of(store, query)
     else:
-        row = store.pair(pair)
-        names = {} if row is None else {pair: row.label}
         try:
             filters = filters_of(store, {name: value for name, value in query.items() if name != "pair"}) | {"pair": pair}
         except UnknownKeyError:
@@ -55,13 +92,21 @@ def page_of(store: Store, query: Mapping[str, Any], *, pair: bytes | None = None
     if query.get("after") is not None:
         rows = store.entries(whole_number(query["after"]), limit=limit, **filters)
     else:
-        rows = tuple(reversed(store.entries(limit=limit, newest_first=True, **filters)))
+        stop = whole_number(query["before"]) if query.get("before") is not None else None
+        rows = tuple(reversed(store.entries(0, stop, limit=limit, newest_first=True, **filters)))
+    names = names_of(store, pair)
     return [entry_json(row, names, reader=pair) for row in rows]
 
 
-def names_of(store: Store) -> dict[bytes, str]:
-    """What this machine calls its pairs, by pairing id."""
-    return {row.pairing: row.label for row in store.pairs()}
+def wanted_of(query: Mapping[str, Any]) -> int:
+    """How many entries a command lists: what it asks for, all of a span of time, else the newest 50."""
+    return min(int(query.get("limit") or (MAX_LIST if query.get("since_ns") else NEWEST)), MAX_LIST)
+
+
+def names_of(store: Store, pair: bytes | None = None) -> dict[bytes, str]:
+    """What this machine calls its pairs, by pairing id. `pair`: only this one."""
+    only = None if pair is None else store.pair(pair)
+    return {row.pairing: row.label for row in ((only,) if only else () if pair is not None else store.pairs())}
 
 
 def whole_number(value: object) -> int:

@@ -5,11 +5,13 @@ Reads are asked again. A put goes on where it stopped. What changes something an
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypedDict, TypeVar
 from urllib.parse import quote, urlencode
+
+import msgspec
 
 from tallystick.errors import Malformed, Misuse, Refused, Unavailable
 from tallystick.node.client import HouseSession, PairRow
@@ -24,6 +26,7 @@ TRIES: Final = 5  # in a row without one byte of progress
 WAIT_S: Final = 0.2  # before the first of them; doubled each time
 SMALL_BYTES: Final = 65_536  # goes in one request: sending it again costs less than asking where it stands
 PAGE: Final = 1_000
+MAX_LINE: Final = 1_048_576  # bytes of an entry as JSON
 
 
 _T = TypeVar("_T")
@@ -111,10 +114,30 @@ class HouseClient:
     async def log(self, *, after: int | None = None, limit: int = 50, **filters: str | int) -> list[dict[str, Any]]:
         """Entries of the house's ledger, oldest first: the newest `limit`, or those from `after` on (at most 200 at a time).
 
-        `filters`: kind, pair, key, since_ns. An ADMIN pair sees everything, others what concerns their own pair.
+        `filters`: kind, pair, key, action, verdict, target, since_ns, until_ns, before (an index).
+        An ADMIN pair sees everything, others what concerns their own pair.
         """
         query = {name: value for name, value in {"after": after, "limit": limit, **filters}.items() if value is not None}
         return list((await self._read(f"/v1/log?{urlencode(query)}", "house.log"))["entries"])
+
+    async def follow(self, *, after: int | None = None, **filters: str | int) -> AsyncGenerator[dict[str, Any], None]:
+        """Entries as they come, from `after` on (without it: from now on). Nothing else can be asked of this client meanwhile.
+
+        `filters`: as `log`. Raises: Unavailable when the session was cut.
+        """
+        query = {name: value for name, value in {"follow": 1, "after": after, **filters}.items() if value is not None}
+        async with self._turn:
+            session = await self._live()
+            response = await session.request("GET", f"/v1/log?{urlencode(query)}", verb="house.log")
+            async with response:
+                rest = b""
+                async for piece in response.aiter_bytes():
+                    *lines, rest = (rest + piece).split(b"\n")
+                    for line in lines:
+                        if line:
+                            yield _entry(line)
+                    if len(rest) > MAX_LINE:
+                        raise Malformed("the house sends a line that has no end")
 
     # --- Files -----------------------------------------------------------------------------------------------------------
 
@@ -295,3 +318,10 @@ class HouseClient:
                 return Stored(path=found["path"], size=found["bytes"], sha256=found["sha256"], version=version, entry=version)
 
         return await self._again(commit, lambda: 0)
+
+
+def _entry(line: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(line, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Malformed("the house sends a line that is no entry", "is its software as new as ours?") from None

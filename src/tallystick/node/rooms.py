@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tallystick.node.door import Answer, Call, Route, json_answer, route
-from tallystick.node.records import page_of, whole_number
+from tallystick.node.following import FollowedLines, follow
+from tallystick.node.records import page_of, query_event, whole_number
 from tallystick.node.view import is_shown, pair_json, proposal_json
 from tallystick.pair.pairing import PairType, Role
 from tallystick.storage.rows import PairRow
@@ -97,10 +98,16 @@ class _Rooms:
         return json_answer({"checkpoint": shown.note.decode(), "proof": [each.hex() for each in shown.proof]})
 
     async def log(self, call: Call) -> Answer:
-        """Entries: an ADMIN sees all, others those of their own pair."""
-        asker = call.session.asker
+        """Entries: an ADMIN sees all, others those of their own pair. With `follow=1` then those that come, a line each."""
+        asker, store = call.session.asker, self._house.machine.store
         pair = None if asker.cap is PairType.ADMIN else asker.pair
-        return json_answer({"entries": await asyncio.to_thread(page_of, self._house.machine.store, call.query, pair=pair)})
+        follows = call.query.get("follow") == "1"
+        entries = follow(store, {"after": store.size(), **call.query}, pair=pair, unseen=asker.session)
+        rows = [] if follows else await asyncio.to_thread(page_of, store, call.query, pair=pair)
+        context = {"pairing": asker.pair, "session": asker.session, "cause": call.entry}
+        event, opening = query_event(call.query, rows, self._house.clock(), "pair", **context)
+        await store.record(event, openings=(opening,))
+        return Answer(body=FollowedLines(entries), kind="application/x-ndjson") if follows else json_answer({"entries": rows})
 
     async def inbox(self, call: Call) -> Answer:
         """What waits for a human."""

@@ -5,27 +5,24 @@ import contextlib
 import os
 import resource
 import signal
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import uvloop
 
-from tallystick.errors import Malformed, Misuse, Unavailable
+from tallystick.errors import Malformed, Misuse
 from tallystick.node import logging as lines
+from tallystick.node.following import follow
 from tallystick.node.house import House
 from tallystick.node.inviting import invite_at_house
 from tallystick.node.local import LocalServer
 from tallystick.node.machine import Machine
 from tallystick.node.metrics import MetricsServer
-from tallystick.node.records import filters_of, names_of, page_of, whole_number
+from tallystick.node.records import page_of
 from tallystick.node.rooms import inbox_view, pairs_view
 from tallystick.node.settings import Settings
-from tallystick.node.view import entry_json
 from tallystick.pair.statement import DENY_REASONS, SEVER_REASONS
 from tallystick.passage import pairing
-
-FOLLOW_S: Final = 0.2
-
 
 MAX_FILES: Final = 65_536
 
@@ -52,7 +49,7 @@ async def _run(settings: Settings, ready: Callable[[Mapping[str, Any]], None]) -
     log = lines.start(settings)
     with Machine.open(settings) as machine, machine.home.lock():
         house = House(machine)
-        local = LocalServer(machine.home.house_socket, _handlers(house), {"follow": lambda args: _follow(house, args)})
+        local = LocalServer(machine.home.house_socket, _handlers(house), {"follow": lambda args: follow(machine.store, args)})
         metrics = MetricsServer(house.figures, house.healthy)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -181,21 +178,3 @@ def _bytes(text: object) -> bytes:
         return bytes.fromhex(str(text))
     except ValueError:
         raise Malformed("not bytes in hexadecimal") from None
-
-
-async def _follow(house: House, args: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
-    """Entries as they come, from `after` on."""
-    store = house.machine.store
-    filters = filters_of(store, args)
-    after = whole_number(args["after"]) if args.get("after") is not None else store.size()
-    while True:
-        if store.failure is not None:
-            raise Unavailable("the ledger has stopped", "see the house's log")
-        size = store.size()
-        while after < size:
-            rows = store.entries(after, size, limit=200, **filters)
-            names = names_of(store) if rows else {}
-            for row in rows:
-                yield entry_json(row, names)
-            after = rows[-1].index + 1 if len(rows) == 200 else size
-        await asyncio.sleep(FOLLOW_S)

@@ -1,6 +1,7 @@
 """At this machine: its own house, if one runs on this state directory."""
 
-from collections.abc import Coroutine
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine, Iterator
 from typing import Any, TypeVar
 
 import uvloop
@@ -17,6 +18,24 @@ _T = TypeVar("_T")
 def run(work: Coroutine[Any, Any, _T]) -> _T:
     """Run a command's asynchronous part to its end."""
     return uvloop.run(work)
+
+
+def pulled(items: AsyncGenerator[_T, None]) -> Iterator[_T]:
+    """What comes, one after the other, for a command that is not asynchronous."""
+
+    async def next_one() -> _T:
+        return await anext(items)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            while True:
+                try:
+                    item = runner.run(next_one())
+                except StopAsyncIteration:
+                    return
+                yield item
+        finally:
+            runner.run(items.aclose())
 
 
 def ask_house(settings: Settings, verb: str, **args: Any) -> Any:

@@ -3,29 +3,33 @@
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
-from urllib.parse import urlencode
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing
+from typing import Any, Final
 
 from tallystick.errors import Misuse, Refused
 from tallystick.keys import KeyId
 from tallystick.net.address import split
 from tallystick.node.client import HouseSession
-from tallystick.node.commands.here import ask_house, at_the_house, is_running, run
+from tallystick.node.commands.here import ask_house, at_the_house, is_running, pulled, run
 from tallystick.node.commands.where import Passphrase, open_human, submit, the_house
 from tallystick.node.host import own_address
 from tallystick.node.inviting import invite_offline, invite_view
 from tallystick.node.machine import Machine
-from tallystick.node.records import filters_of, names_of, page_of
+from tallystick.node.records import MAX_PAGE, filters_of, names_of, query_event, wanted_of
+from tallystick.node.remote import HouseClient
 from tallystick.node.settings import DEFAULT_PORT, Settings, Source
 from tallystick.node.view import entry_json
 from tallystick.pair.invite import Invite, invite_id, invite_terms
 from tallystick.pair.pairing import PairType, Role
 from tallystick.pair.statement import InviteCreate
+from tallystick.storage.rows import EntryRow, PairRow
 from tallystick.vault import best_vault_found
 
 _NS = 10**9
-FOLLOW_S = 0.5
+FOLLOW_S: Final = 0.5
+MAX_LOOK: Final = 10_000  # entries of one look into our own ledger
 
 
 def init(settings: Settings, *, owner: str | None) -> dict[str, Any]:
@@ -117,49 +121,64 @@ def _advertised(status: Mapping[str, Any]) -> Any:
     return status["advertise"]
 
 
-def log(
-    settings: Settings,
-    *,
-    house: str,
-    kind: str | None,
-    pair: str | None,
-    key: str | None,
-    since_ns: int | None,
-    limit: int | None,
-    follow: bool,
-) -> Iterator[dict[str, Any]]:
-    """Entries, oldest first: of this machine's own ledger, or of `house` where one is named."""
-    given = {"kind": kind, "pair": pair, "key": key, "since_ns": since_ns, "limit": limit}
-    query: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+def log(settings: Settings, *, house: str, query: Mapping[str, Any], follow: bool) -> Iterator[dict[str, Any]]:
+    """Entries, oldest first: of this machine's own ledger, or of `house` where one is named. Reading is an entry itself.
+
+    Args: query: kind, pair, key, action, verdict, target, since_ns, until_ns, limit.
+    """
     if house:
         yield from _log_of_house(settings, house, query, follow)
         return
     with Machine.open(settings) as machine:
-        filters = filters_of(machine.store, query)
-        yield from page_of(machine.store, query)
-        after = machine.store.size()
+        store = machine.store
+        filters = filters_of(store, query)
+        after, wanted = store.size(), wanted_of(query)
+        found = deque[EntryRow]()
+        while len(found) < wanted:
+            stop = found[0].index if found else after
+            older = store.entries(0, stop, limit=min(wanted - len(found), MAX_LOOK), newest_first=True, **filters)
+            found.extendleft(older)
+            if len(older) < MAX_LOOK:
+                break
+        names = names_of(store)
+        rows = [entry_json(row, names) for row in found]
+        event, opening = query_event(query, rows, time.time_ns(), "local")
+        (own,) = store.append(event, openings=(opening,)).result()
+        yield from rows
         while follow:
             time.sleep(FOLLOW_S)
-            size = machine.store.size()
-            for row in machine.store.entries(after, size, limit=1000, **filters) if size > after else ():
-                yield entry_json(row, names_of(machine.store))
+            size = store.size()
+            for row in store.entries(after, size, limit=1000, **filters) if size > after else ():
+                if row.index != own.index:
+                    yield entry_json(row, names_of(store))
             after = size
 
 
-def _log_of_house(settings: Settings, house: str, query: dict[str, Any], follow: bool) -> Iterator[dict[str, Any]]:
-    """Pages over the door, one session for each look."""
+def _log_of_house(settings: Settings, house: str, query: Mapping[str, Any], follow: bool) -> Iterator[dict[str, Any]]:
+    """A page over the door; then, to follow, one answer that does not end."""
     with Machine.open(settings) as machine:
         row = the_house(machine, house)
 
-        async def page(more: dict[str, Any]) -> list[dict[str, Any]]:
-            async with await HouseSession.open(machine, row) as session:
-                answer = await session.get_json("/v1/log?" + urlencode({**query, **more}), verb="house.log")
-                found: list[dict[str, Any]] = answer["entries"]
-                return found
+        async def newest() -> list[dict[str, Any]]:
+            found = deque[dict[str, Any]]()
+            async with await HouseClient.open(machine, row) as client:
+                while len(found) < (wanted := wanted_of(query)):
+                    limit = min(wanted - len(found), MAX_PAGE)
+                    older = await client.log(**{**query, "limit": limit, **({"before": found[0]["index"]} if found else {})})
+                    found.extendleft(reversed(older))
+                    if len(older) < limit:
+                        break
+            return list(found)
 
-        rows = run(page({}))
+        rows = run(newest())
         yield from rows
-        while follow:
-            time.sleep(2 * FOLLOW_S)
-            rows = run(page({"after": rows[-1]["index"] + 1 if rows else 0}))
-            yield from rows
+        if follow:
+            rest = {name: value for name, value in query.items() if name not in ("limit", "since_ns")}
+            yield from pulled(_followed(machine, row, {**rest, "after": rows[-1]["index"] + 1} if rows else rest))
+
+
+async def _followed(machine: Machine, row: PairRow, query: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+    async with await HouseClient.open(machine, row) as client:
+        async with aclosing(client.follow(**query)) as entries:
+            async for entry in entries:
+                yield entry

@@ -303,9 +303,7 @@ class _Village:
 
     def log(self) -> str:
         """Everything is in the ledger."""
-        entries = list(
-            house.log(self._settings("owner"), house="attic", kind=None, pair=None, key=None, since_ns=None, limit=200, follow=False)
-        )
+        entries = list(house.log(self._settings("owner"), house="attic", query={"limit": 200}, follow=False))
         kinds = [entry["kind"] for entry in entries]
         refused = [entry for entry in entries if entry["kind"] == "signal" and entry["fields"].get("verdict") == "refuse"]
         wanted = {"pairing-approved": 4, "downgraded": 1, "severed": 1, "effect-done": 1, "invite-consumed": 4}
