@@ -1,13 +1,14 @@
 """Redeeming an invite: with a real house, and with one that cuts or lies at every step (docs/spec/pairing.md)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tallystick.errors import Misuse, Refused, TallyError, Unavailable, Unproven
+from tallystick.gate.statement import parse_bundle
 from tallystick.keys import Signer
 from tallystick.ledger.event import Kind
 from tallystick.node.asking import Redeemed, redeem
@@ -22,6 +23,7 @@ from tallystick.pair.message import Reason, parse_message
 from tallystick.pair.pairing import PairType, Role
 from tallystick.pair.statement import PairApprove
 from tallystick.passage.effect import SECRET_PREFIX, secret_name
+from tallystick.storage.rows import EntryRow
 from tests.node.bare_ceremony import BareCeremony, bundle_by, house_machine, no_bundle
 from tests.node.village import Village, nothing, village
 
@@ -101,7 +103,7 @@ def test_approved_while_it_waits(tmp_path: Path) -> None:
         redeemed = await asking
         assert redeemed.state == "standing" and found.pair_of("laptop").stands
         row = found.member("laptop").store.entry(found.pair_of("laptop").stood or 0)
-        assert row is not None and row.event.text("by") == "statement" and row.event.blob("statement")
+        assert row is not None and (row.event.text("by"), row.event.text("result")) == ("peer", "unknown") and _unproven(row)
 
     run(tmp_path, scene)
 
@@ -348,16 +350,59 @@ def _right(house: BareCeremony, statement: PairApprove) -> bytes:
     return bundle_by(_human(house.machine), statement, house.machine.house_id)
 
 
-def test_a_statement_by_a_key_we_do_not_know_is_kept_as_shown(tmp_path: Path) -> None:
-    """The house's human keys are not ours to know: the pair stands on the house's word, and the statement is in our ledger."""
+def _unproven(stood: EntryRow) -> bytes:
+    """The statement that an entry only shows."""
+    ext = stood.event.get("ext")
+    assert isinstance(ext, Mapping)
+    return b"".join(ext[f"unproven-statement.{number}"] for number in range(len(ext)))
+
+
+def test_a_statement_by_a_key_we_do_not_know_is_kept_as_unproven(tmp_path: Path) -> None:
+    """The house's human keys are not ours to know: the pair stands on the house's word; what it showed is kept, and nothing rests on it."""
+    shown: list[bytes] = []
+
+    def bundle(house: BareCeremony, right: PairApprove) -> bytes:
+        shown.append(_right(house, right))
+        return shown[0]
 
     async def scene(laptop: Machine, house: BareCeremony) -> None:
         assert (await ask(laptop, house.invite)).state == "standing"
         row = laptop.store.pairs()[0]
         stood = laptop.store.entry(row.stood or 0)
-        assert stood is not None and stood.event.blob("key") == _human(house.machine).public.key_id
+        assert stood is not None and (stood.event.text("by"), stood.event.text("result")) == ("peer", "unknown")
+        assert stood.event.get("key") is None and stood.event.get("signal") is None
+        assert _unproven(stood) == shown[0]
+        parse_bundle(shown[0]).prove(_human(house.machine).public)  # by whom the key is known
 
-    bare(tmp_path, scene, bundle=_right)
+    bare(tmp_path, scene, bundle=bundle)
+
+
+def test_a_forged_statement_takes_no_number_of_a_key_we_do_not_know(tmp_path: Path) -> None:
+    """A house that signs with nobody's key gets nothing into this machine's books: no signal, no fork, no suspended key."""
+
+    async def scene(laptop: Machine, house: BareCeremony) -> None:
+        assert (await ask(laptop, house.invite)).state == "standing"
+        stood = laptop.store.entry(laptop.store.pairs()[0].stood or 0)
+        assert stood is not None
+        with pytest.raises(Unproven):
+            parse_bundle(_unproven(stood)).prove(_human(house.machine).public)
+        assert not laptop.store.entries(kinds=(Kind.SIGNAL_FORK, Kind.KEY_SUSPENDED))
+
+    bare(tmp_path, scene, bundle=_forged)
+
+
+def _forged(house: BareCeremony, right: PairApprove) -> bytes:
+    """A right statement under the owner's name whose signature is of another key."""
+    owner = _human(house.machine)
+
+    class Forger:
+        public = owner.public
+        key_class = owner.key_class
+
+        def sign(self, message: bytes) -> bytes:
+            return house.machine.vault.machine.signing.sign(message)
+
+    return bundle_by(Forger(), right, house.machine.house_id)
 
 
 LIES = {

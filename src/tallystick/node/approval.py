@@ -12,7 +12,7 @@ from tallystick.node.machine import Machine
 from tallystick.pair.ceremony import ClientCeremony
 from tallystick.pair.message import Reason, Standing
 from tallystick.pair.statement import EntryRef, PairApprove, encode_statement
-from tallystick.passage.pairing import Signed
+from tallystick.passage.pairing import Shown, Signed
 from tallystick.rights.matrix import ordered_actions
 
 Human = Callable[[], Signer]
@@ -71,11 +71,12 @@ async def sign_approval(ceremony: ClientCeremony, proposal: int, human: Human, n
     return await asyncio.to_thread(sign)
 
 
-def read_standing(machine: Machine, ceremony: ClientCeremony, standing: Standing, own: PublicKey | None, session: bytes) -> Signed:
+def read_standing(machine: Machine, ceremony: ClientCeremony, standing: Standing, own: PublicKey | None, session: bytes) -> Signed | Shown:
     """The statement behind a pair, as it goes into our own ledger.
 
-    Its signature is checked where the key is known here. A human key of the house is not; then what stands in our ledger is what
-    the house showed us inside the proven session, for anybody to check who knows the key.
+    That it is about this pairing the ceremony has seen. Its signature is proven where it is by a human key that this machine knows. A
+    human key of the house is not known here: then the statement is only shown. The pair stands by the word
+    of the house, whose session is proven, and what was shown is kept for whoever knows the key; this machine believes nothing of it.
 
     Raises: Malformed, Unproven.
     """
@@ -83,10 +84,10 @@ def read_standing(machine: Machine, ceremony: ClientCeremony, standing: Standing
     if ceremony.welcome_message is None or unproven.signal.claims.aud != ceremony.welcome_message.house_id:
         raise Unproven("its statement is for another house")
     known = machine.store.key(unproven.kid)
-    if own is not None and own.key_id == unproven.kid:
-        unproven.prove(own)
-    elif known is not None:
-        unproven.prove(known.public)
+    key = own if own is not None and own.key_id == unproven.kid else known.public if known is not None and known.kind == "human" else None
+    if key is None:
+        return Shown(bundle=standing.bundle, session=session)
+    unproven.prove(key)
     if unproven.opening.body is None:
         raise AssertionError("a bundle that was read has its body")
     return Signed(

@@ -14,7 +14,7 @@ from tallystick.node.machine import Machine
 from tallystick.pair.pairing import Role, free_label
 from tallystick.passage import pairing
 from tallystick.passage.effect import SECRET_PREFIX, secret_name
-from tallystick.passage.pairing import Signed
+from tallystick.passage.pairing import Shown, Signed
 from tallystick.storage.rows import PairRow
 
 ALIVE: Final = frozenset({"pending", "standing", "restored"})
@@ -25,10 +25,10 @@ def effects_of(machine: Machine) -> Effects:
     return Effects(machine.store, machine.vault, NoDoors())
 
 
-async def stand(machine: Machine, pair: PairRow, signed: Signed | None) -> None:
+async def stand(machine: Machine, pair: PairRow, signed: Signed | Shown | None) -> None:
     """The house has let the pairing stand, and this is how we know.
 
-    Args: signed: its statement; None when a session of the pair was confirmed, which only a standing pair can bring about.
+    Args: signed: its statement, proven or only shown; None when a session of the pair was confirmed, which takes a standing pair.
     An older pair with the same house ends here: the house lets one pair of two machines stand, so it has ended there. When another
     process of this machine was first, that is as good.
     Raises: Refused: it does not wait, or waited too long.  Unavailable.
@@ -43,7 +43,7 @@ async def stand(machine: Machine, pair: PairRow, signed: Signed | None) -> None:
         keys=(),
         genesis=False,
         signed=signed,
-        by="peer" if signed is None else "statement",
+        by="statement" if isinstance(signed, Signed) else "peer",
         now_ns=time.time_ns(),
     )
     try:

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tallystick.errors import TallyError
+from tallystick.errors import Malformed, TallyError
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Receipt
 from tallystick.pair.outcome import Half
 from tallystick.pair.pairing import PairType, Role
 from tallystick.passage.effect import Close, Destroy, Forget, Keep, Narrow, Open, Passage, Record, secret_name
 
+_PIECE_BYTES, _PIECES = 1024, 8  # of a statement in `ext`: at most 16 values of 1,024 bytes (docs/spec/events.cddl)
 PROPOSAL_LIFE_NS = 24 * 3_600 * 10**9  # docs/spec/pairing.md, section 3
 
 
@@ -45,15 +46,37 @@ class Signed:
         }
 
 
-def _signed(signed: Signed | None) -> dict[str, object]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A statement that the other side showed, by a key that this machine does not know: kept as it came, and nothing rests on it.
+
+    It stands in the entry's `ext`, never in `signal`: a number, a key or a fork must not be read out of what nobody has proven.
+    """
+
+    bundle: bytes = field(repr=False)
+    session: bytes | None = None
+
+    def fields(self) -> dict[str, object]:
+        """The fields of an event that such a statement comes with. Raises: Malformed: it is longer than any of this kind."""
+        pieces = [self.bundle[at : at + _PIECE_BYTES] for at in range(0, len(self.bundle), _PIECE_BYTES)]
+        if len(pieces) > _PIECES:
+            raise Malformed(f"a statement of more than {_PIECES * _PIECE_BYTES} bytes")
+        return {
+            "result": "unknown",
+            "session": self.session,
+            "ext": {f"unproven-statement.{number}": piece for number, piece in enumerate(pieces)},
+        }
+
+
+def _signed(signed: Signed | Shown | None) -> dict[str, object]:
     return {} if signed is None else signed.fields()
 
 
-def actor_of(signed: Signed | None) -> str:
+def actor_of(signed: Signed | Shown | None) -> str:
     """Who an event comes from: a statement comes through a pair or an invite's ceremony, everything else from the house itself."""
     if signed is None:
         return "local"
-    return "invite" if signed.pairing is None else "pair"
+    return "pair" if isinstance(signed, Signed) and signed.pairing is not None else "invite"
 
 
 def proposed(
@@ -113,7 +136,15 @@ def proposed(
 
 
 def approved(
-    *, pair: bytes, pair_type: PairType, label: str, keys: tuple[Event, ...], genesis: bool, signed: Signed | None, by: str, now_ns: int
+    *,
+    pair: bytes,
+    pair_type: PairType,
+    label: str,
+    keys: tuple[Event, ...],
+    genesis: bool,
+    signed: Signed | Shown | None,
+    by: str,
+    now_ns: int,
 ) -> Passage[Receipt]:
     """The pair stands: the statement and the keys it introduces are one transaction, then its knocks are heard."""
     event = Event.of(
