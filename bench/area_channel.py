@@ -4,7 +4,8 @@ Rates are per CPU second of this process, in rounds that alternate between us an
 rounds. Absolute rates are those of the least disturbed rounds: they say what the code costs, not how busy the machine was.
 
 - `pair.responder`: knock in, message 2 out, through `Doorkeeper.receive` and `Admit.answer`; 200 pairs, prepared states warm. Ephemeral
-  keys are drawn ahead, as an idle house does; `with_keygen` draws them inside.
+  keys are drawn ahead, as an idle house does; `with_keygen` draws them inside. `dh_floor` are the three X25519 alone (es, ee, se; ss is
+  prepared per pair) on the library's own handles, in the same rounds: no house that does them can be faster on this machine.
 - `pair.junk`: hostile datagrams through a real UDP socket on loopback and the doorkeeper, prefilter off: shares of random bytes in
   the right shape, other sizes, other headers, and known tags with a wrong MAC. `bad_mac` are the last kind alone.
 - `pair.scale`: the same ten pairs knock at a house of ten and at a house of a million; `cold`: their prepared states gone.
@@ -32,6 +33,7 @@ from typing import Any, Final, Protocol
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.x509.oid import NameOID
 
 from bench.counts import count
@@ -109,8 +111,9 @@ class _House:
 
 def _responder(record: Record) -> None:
     house = _House(BURST)
-    ahead, inside = [], []
-    for turn in range(2 * ROUNDS):
+    ahead, inside, floor = [], [], []
+    raw, raw_public = X25519PrivateKey.generate(), X25519PrivateKey.generate().public_key()
+    for turn in range(6 * ROUNDS):
         now_ns = NOW + turn * SECOND_NS
         knocks = house.knocks(now_ns)
         if turn % 2:
@@ -118,7 +121,15 @@ def _responder(record: Record) -> None:
             ahead.append(house.serve(knocks, iter(drawn), now_ns))
         else:
             inside.append(house.serve(knocks, iter(_fresh, None), now_ns))
+        begin = time.process_time()
+        for _ in range(BURST):
+            raw.exchange(raw_public)
+            raw.exchange(raw_public)
+            raw.exchange(raw_public)
+        floor.append((time.process_time() - begin) / BURST)
     record("pair.responder.per_cpu_s", 1 / min(ahead))
+    record("pair.responder.dh_floor_per_cpu_s", 1 / min(floor))
+    record("pair.responder.ratio_dh_floor", min(floor) / min(ahead))
     record("pair.responder.with_keygen_per_cpu_s", 1 / min(inside))
 
 

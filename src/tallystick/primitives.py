@@ -168,7 +168,7 @@ class X25519KeyPair:
         return f"{type(self).__name__}(public={self.public.hex()})"
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=8192)
 def _x25519_point(public: bytes) -> x25519.X25519PublicKey:
     """The library's handle. Kept, because a handshake asks two or three times for the same key, and public keys are public."""
     return x25519.X25519PublicKey.from_public_bytes(public)

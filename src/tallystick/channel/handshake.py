@@ -9,7 +9,7 @@ Patterns and states are noise's; here is only which protocol, which prologue and
 
 from typing import Final
 
-from tallystick.noise import CipherState, HandshakeState, KeyPair
+from tallystick.noise import CipherState, Finished, HandshakeState, KeyPair, Responder
 from tallystick.pair.invite import INVITE_PROTOCOL
 from tallystick.pair.pairing import Suite
 
@@ -23,7 +23,7 @@ class Handshake:
 
     __slots__ = ("_state", "remote_static")
 
-    def __init__(self, state: HandshakeState) -> None:
+    def __init__(self, state: HandshakeState | Finished) -> None:
         remote = state.remote_static
         if remote is None or not state.finished:
             raise AssertionError("both patterns end with each side knowing the other's static key")
@@ -52,6 +52,15 @@ class Handshake:
 def pair_state(*, initiator: bool, suite: Suite, prologue: bytes, static: KeyPair, remote_static: bytes, psk: bytes) -> HandshakeState:
     """The state before message 1 of a pair's knock, or of a rekey. Raises: Malformed when `remote_static` is no key."""
     return HandshakeState.initialize(suite.value, initiator=initiator, prologue=prologue, s=static, rs=remote_static, psks=(psk,))
+
+
+def pair_responder(*, suite: Suite, prologue: bytes, static: KeyPair, remote_static: bytes, psk: bytes) -> Responder:
+    """What reads a pair's knocks at the house. Raises: Malformed when `remote_static` is no key."""
+    state = pair_state(initiator=False, suite=suite, prologue=prologue, static=static, remote_static=remote_static, psk=psk)
+    responder = Responder.of(state)
+    if responder is None:
+        raise AssertionError("every suite is KKpsk0 over X25519 and BLAKE2s")
+    return responder
 
 
 def invite_state_of_client(*, prologue: bytes, static: KeyPair, house_static: bytes, psk: bytes) -> HandshakeState:

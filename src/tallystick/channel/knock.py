@@ -19,13 +19,13 @@ from typing import Final
 
 from tallystick.channel import datagram as wire
 from tallystick.channel.datagram import Mode
-from tallystick.channel.handshake import invite_state_of_house, pair_state
+from tallystick.channel.handshake import invite_state_of_house, pair_responder
 from tallystick.channel.limits import Activity, Pending
 from tallystick.channel.outcome import SILENCE, Address, Admit, Check, Outcome, Silence, TimeAnswer
 from tallystick.channel.pairtime import FUTURE_NS
 from tallystick.channel.tags import MAX_PAIR_NUMBER, Windows
 from tallystick.errors import Malformed, Misuse, Unproven
-from tallystick.noise import HandshakeState, KeyPair
+from tallystick.noise import HandshakeState, KeyPair, Responder
 from tallystick.pair.invite import InviteKeys, invite_prologue
 from tallystick.pair.pairing import PairKeys, PairType, Suite, pair_prologue
 from tallystick.primitives import blake2s_keyed, equal, x25519_public_is_safe
@@ -39,7 +39,9 @@ FILL_BUDGET: Final = 256  # tags computed in one call: under 1 ms
 _KEY_BYTES: Final = 32
 # Under a flood `receive` runs more often than all else together: its own names, and numbers where they are plain.
 _KNOCK_BYTES: Final = wire.KNOCK_BYTES
+_MAC_BYTES: Final = wire.MAC_BYTES
 _KNOCK_HEADERS: Final = wire.KNOCK_HEADERS
+_MODES: Final = {mode.value: mode for mode in Mode}
 
 # A pair in one piece of 225 bytes: the keys, the client's static key, and a byte for PairType and suite.
 _PSK, _TAG_KEY, _MAC_KEY, _MASK_KEY = slice(0, 32), slice(32, 64), slice(64, 96), slice(96, 128)
@@ -74,7 +76,7 @@ class Doorkeeper:
         self._counters: dict[int, int] = {}  # pair -> next counter, where it is not 0
         self._invites: dict[bytes, _Invite] = {}  # tag -> invite
         self._active: OrderedDict[int, Activity] = OrderedDict()  # pairs that knocked lately, the latest last
-        self._prepared: OrderedDict[int, HandshakeState] = OrderedDict()
+        self._prepared: OrderedDict[int, Responder] = OrderedDict()
         self._pending = Pending()
         self._counts = [0] * len(Check)
 
@@ -228,16 +230,17 @@ class Doorkeeper:
         pair = self._pairs.get(number)
         if pair is None:
             return self._refuse(Check.TAG)
-        if not equal(blake2s_keyed(pair[_MAC_KEY], datagram[: -wire.MAC_BYTES], wire.MAC_BYTES), datagram[-wire.MAC_BYTES :]):
+        body, mac = datagram[:-_MAC_BYTES], datagram[-_MAC_BYTES:]
+        if not equal(blake2s_keyed(pair[_MAC_KEY], body, _MAC_BYTES), mac):
             return self._refuse(Check.MAC)
-        time_ns = wire.unmask_time(pair[_MASK_KEY], datagram[wire.EPHEMERAL], datagram[wire.MASKED_TIME])
+        time_ns = wire.unmask_time(pair[_MASK_KEY], datagram[28:60], datagram[20:28])
         if time_ns // wire.WINDOW_NS != window or not self._start_ns <= time_ns <= self._now_ns + FUTURE_NS:
             return self._refuse(Check.TIME)
         activity = self._active.get(number)
         known = activity is not None
         if activity is None:
             activity = Activity()
-        if (refused := self._limits(activity, datagram, time_ns)) is not None:
+        if (refused := self._limits(activity, mac, time_ns)) is not None:
             return self._refuse(refused)
         activity.last_ns = self._now_ns
         if known:
@@ -257,13 +260,13 @@ class Doorkeeper:
         time_ns = wire.unmask_time(keys.mask, datagram[wire.EPHEMERAL], datagram[wire.MASKED_TIME])
         if not max(self._start_ns, self._windows.oldest_ns) <= time_ns <= self._now_ns + FUTURE_NS:
             return self._refuse(Check.TIME)
-        if (refused := self._limits(invite.activity, datagram, time_ns)) is not None:
+        if (refused := self._limits(invite.activity, datagram[-_MAC_BYTES:], time_ns)) is not None:
             return self._refuse(refused)
         return self._handshake(datagram, address, invite.state, invite.activity, number=None, invite=invite.id, time_ns=time_ns)
 
-    def _limits(self, activity: Activity, datagram: bytes, time_ns: int) -> Check | None:
+    def _limits(self, activity: Activity, mac: bytes, time_ns: int) -> Check | None:
         """Replay, rate, pending connects: the check that refuses, or None and one turn of the rate is used."""
-        if not activity.replay.admits(datagram[-wire.MAC_BYTES :], time_ns):
+        if not activity.replay.admits(mac, time_ns):
             return Check.REPLAY
         if not activity.take_turn(self._now_ns):
             return Check.RATE
@@ -276,7 +279,7 @@ class Doorkeeper:
         self,
         datagram: bytes,
         address: Address,
-        state: HandshakeState,
+        state: HandshakeState | Responder,
         activity: Activity,
         *,
         number: int | None,
@@ -284,7 +287,7 @@ class Doorkeeper:
         time_ns: int,
     ) -> Outcome:
         try:
-            payload, after = state.read_message(datagram[wire.EPHEMERAL.start : -wire.MAC_BYTES])
+            payload, after = state.read_message(datagram[28:-_MAC_BYTES])
         except (Malformed, Unproven):
             return self._refuse(Check.HANDSHAKE)
         remote = after.remote_static
@@ -295,20 +298,20 @@ class Doorkeeper:
         client_port = wire.parse_client_payload(payload)
         if client_port is None:
             return self._refuse(Check.PAYLOAD)
-        activity.replay.remember(datagram[-wire.MAC_BYTES :], time_ns)
+        activity.replay.remember(datagram[-_MAC_BYTES:], time_ns)
         return Admit(
             ticket=self._pending.begin(activity, self._now_ns),
             pair=number,
             invite=invite,
             address=address,
-            mode=Mode(datagram[2]),
+            mode=_MODES[datagram[2]],
             client_port=client_port,
             time_ns=time_ns,
             remote_static=remote,
             _state=after,
         )
 
-    def _prepared_state(self, number: int, pair: bytes) -> HandshakeState:
+    def _prepared_state(self, number: int, pair: bytes) -> Responder:
         state = self._prepared.get(number)
         if state is not None:
             self._prepared.move_to_end(number)
@@ -316,7 +319,7 @@ class Doorkeeper:
         pair_type, suite = _KINDS[pair[_KIND]]
         static = pair[_CLIENT_STATIC]
         prologue = pair_prologue(client_static=static, house_static=self._static.public, pair_type=pair_type)
-        state = pair_state(initiator=False, suite=suite, prologue=prologue, static=self._static, remote_static=static, psk=pair[_PSK])
+        state = pair_responder(suite=suite, prologue=prologue, static=self._static, remote_static=static, psk=pair[_PSK])
         self._prepared[number] = state
         if len(self._prepared) > PREPARED_STATES:
             self._prepared.popitem(last=False)

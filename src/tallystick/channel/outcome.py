@@ -6,7 +6,7 @@ from typing import Final
 
 from tallystick.channel.datagram import ANSWER_HEADER, Mode, house_payload
 from tallystick.channel.handshake import Handshake
-from tallystick.noise import HandshakeState, KeyPair
+from tallystick.noise import Answering, HandshakeState, KeyPair
 
 # What the socket said about the sender: (host, port), or with flow and scope for IPv6. Passed through, never looked at.
 Address = tuple[str, int] | tuple[str, int, int, int]
@@ -34,9 +34,11 @@ class Silence:
 SILENCE: Final = Silence()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Admit:
     """A knock held: connect towards `address`, answer, and wait for the first frame. Nothing is proven to be *now* before that.
+
+    Not `frozen`, though nothing is ever assigned: freezing costs two microseconds, and this is made for each genuine knock.
 
     `pair`: the number of the pair, or None; then `invite` is the id of the invite (32 bytes).
     `ticket`: give it to `Doorkeeper.ended` when the connect succeeded, failed or was given up.
@@ -51,7 +53,7 @@ class Admit:
     client_port: int
     time_ns: int
     remote_static: bytes
-    _state: HandshakeState = field(repr=False)
+    _state: HandshakeState | Answering = field(repr=False)
 
     def answer(self, *, tcp_port: int, mode: Mode, ephemeral: KeyPair) -> tuple[bytes, Handshake]:
         """The answer datagram and the session's keys. Call it once, when the house's socket is bound and connecting.

@@ -2,6 +2,7 @@
 
 from tallystick.noise.cipherstate import MAX_MESSAGE_BYTES, MAX_NONCE, CipherState
 from tallystick.noise.handshakestate import PSK_BYTES, HandshakeState, KeyPair
+from tallystick.noise.kkpsk0 import Answering, Finished, Responder
 from tallystick.noise.pattern import PATTERNS, Pattern, Token, pattern_of
 from tallystick.noise.protocol import Protocol
 
@@ -10,11 +11,14 @@ __all__ = [
     "MAX_NONCE",
     "PATTERNS",
     "PSK_BYTES",
+    "Answering",
     "CipherState",
+    "Finished",
     "HandshakeState",
     "KeyPair",
     "Pattern",
     "Protocol",
+    "Responder",
     "Token",
     "pattern_of",
 ]
