@@ -1,9 +1,10 @@
 """Reading the ledger: by everything it is indexed by, without losing one entry, and itself on record."""
 
+import asyncio
 import json
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -11,6 +12,8 @@ from tallystick import canonical
 from tallystick.errors import Misuse
 from tallystick.ledger.event import Event, Kind
 from tallystick.node import commands
+from tallystick.node.commands.where import the_house
+from tallystick.node.remote import HouseClient
 from tests.e2e.support import Client, House, until
 
 FILES = ("papers/a.pdf", "papers/old/b.pdf", "paper", "photos/ä 1.jpg")
@@ -134,6 +137,29 @@ def test_following(village: tuple[House, Client], where: str) -> None:
     if where == "owner":
         assert own["fields"]["session"] not in {each["fields"].get("session") for each in lines[3:]}  # type: ignore[attr-defined]
     laptop.ping()
+
+
+def test_following_ends(village: tuple[House, Client]) -> None:
+    """When the house stops it does not wait for a follower, and a follower whose pair was narrowed sees nothing more."""
+    house, _ = village
+    second = house.machine("second", "ADMIN")
+
+    async def follow(act: Callable[[], object]) -> list[dict[str, object]]:
+        with second.open() as machine:
+            async with await HouseClient.open(machine, the_house(machine, "")) as client:
+                acting = asyncio.create_task(asyncio.to_thread(act))
+                found = [entry async for entry in client.follow()]
+                await acting
+                return found
+
+    def narrow() -> None:
+        house.owner.downgrade("second", "USER")
+        house.owner.ping(3)
+
+    seen = second.do(asyncio.run, follow(narrow))
+    assert "pair.ping" not in [entry["fields"].get("signal", {}).get("verb") for entry in seen]
+    second.do(asyncio.run, follow(lambda: house.stop(8)))
+    house.serve()
 
 
 def test_what_is_erased_is_found_no_more(village: tuple[House, Client]) -> None:

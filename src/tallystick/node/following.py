@@ -1,7 +1,7 @@
 """Entries as they come, for whoever follows the ledger: at the house's own socket and over a pair (docs/spec/door.md)."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Final, Self
 
 import msgspec
@@ -17,11 +17,17 @@ PAGE: Final = 200
 
 
 async def follow(
-    store: Store, query: Mapping[str, Any], *, pair: bytes | None = None, unseen: bytes | None = None
+    store: Store,
+    query: Mapping[str, Any],
+    *,
+    pair: bytes | None = None,
+    unseen: bytes | None = None,
+    over: Callable[[], bool] = lambda: False,
 ) -> AsyncGenerator[dict[str, Any] | None, None]:
-    """Entries from `after` on (without it: from now on) as JSON objects, for ever; None now and then while there is nothing.
+    """Entries from `after` on (without it: from now on) as JSON objects, until it is over; None now and then while there is nothing.
 
     Args: pair: only what concerns this pair.  unseen: the session of the one who follows; its own question is not shown to it.
+        over: whether to end.
     Raises: Misuse, Refused for a filter that names nothing; Unavailable when the ledger has stopped.
     """
     try:
@@ -32,7 +38,7 @@ async def follow(
         filters = None  # whether a key exists is not for everybody
     after = whole_number(query["after"]) if query.get("after") is not None else store.size()
     quiet = 0.0
-    while True:
+    while not over():
         if store.failure is not None:
             raise Unavailable("the ledger has stopped", "see the house's log")
         size = store.size()

@@ -102,7 +102,11 @@ class _Rooms:
         asker, store = call.session.asker, self._house.machine.store
         pair = None if asker.cap is PairType.ADMIN else asker.pair
         follows = call.query.get("follow") == "1"
-        entries = follow(store, {"after": store.size(), **call.query}, pair=pair, unseen=asker.session)
+
+        def over() -> bool:
+            return self._house.stopping or call.session.asker.cap is not asker.cap  # what it may see has changed
+
+        entries = follow(store, {"after": store.size(), **call.query}, pair=pair, unseen=asker.session, over=over)
         rows = [] if follows else await asyncio.to_thread(page_of, store, call.query, pair=pair)
         context = {"pairing": asker.pair, "session": asker.session, "cause": call.entry}
         event, opening = query_event(call.query, rows, self._house.clock(), "pair", **context)
