@@ -72,8 +72,6 @@ class House:
         self.port = 0
         self.started_ns = 0
         self.failed: asyncio.Event = asyncio.Event()
-        self.stopping = False  # answers that have no end of their own end then
-        self._clock = HouseClock()
         self._doorstep: Doorstep | None = None
         self._sessions: dict[bytes, set[PairSession]] = {}
         self._connected: dict[bytes, set[Connection]] = {}  # by pair, confirmed or not, until the socket is closed
@@ -109,7 +107,6 @@ class House:
 
     async def stop(self) -> None:
         """Take no more knocks, let what is under way end, record it."""
-        self.stopping = True
         if self._doorstep is not None:
             self._doorstep.close()
         open_sessions = [session for sessions in self._sessions.values() for session in sessions]
