@@ -12,6 +12,7 @@ from tallystick.errors import Refused, Unproven
 from tallystick.gate.statement import sign_statement
 from tallystick.node.client import HouseSession
 from tallystick.node.commands.where import submit
+from tallystick.node.houseclock import HouseClock
 from tallystick.pair.pairing import PairType
 from tallystick.pair.statement import PairDowngrade, encode_statement
 from tests.node.village import Village, village
@@ -34,7 +35,7 @@ def test_an_old_statement_stays_old_when_the_clock_is_set_back(tmp_path: Path) -
         async with village(tmp_path) as found:
             row = await found.join("laptop")
             kept = _signed(found, row.pairing, time.time_ns())
-            found.house._step._keeper.tick(time.time_ns() + HOUR)  # an hour later ...
+            found.house._clock = HouseClock(time.time_ns() + HOUR)  # an hour later ...
             assert time.time_ns() < found.house.clock() - HOUR // 2  # ... the system's clock is set back
             async with await HouseSession.open(found.member("owner"), found.pair_of("owner"), timeout_s=10) as session:
                 with pytest.raises(Unproven, match="too old"):

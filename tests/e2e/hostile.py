@@ -126,7 +126,7 @@ def hostile(house: House, evil: Evil) -> Iterator[Script]:
     async def serve() -> None:
         with Machine.open(house.settings(port=house.port)) as machine:
             host = _Host(machine, script)
-            doorstep = Doorstep(machine, host, time.time_ns())
+            doorstep = Doorstep(machine, host, time.time_ns)
             for row in machine.store.pairs():
                 secret = machine.vault.get_secret(secret_name(row.pairing))
                 if row.stands and secret is not None:

@@ -9,7 +9,7 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -73,11 +73,12 @@ def ephemeral() -> X25519KeyPair:
 class Doorstep:
     """Who may knock, and what happens when somebody does."""
 
-    def __init__(self, machine: Machine, host: Host, start_ns: int) -> None:
-        """`start_ns`: pair time at the start; knocks timed before it are refused."""
+    def __init__(self, machine: Machine, host: Host, clock: Callable[[], int]) -> None:
+        """`clock`: pair time, UTC nanoseconds; knocks timed before its first answer are refused."""
         self._machine = machine
         self._host = host
-        self._keeper = Doorkeeper(static=machine.vault.machine.static, now_ns=start_ns)
+        self._clock = clock
+        self._keeper = Doorkeeper(static=machine.vault.machine.static, now_ns=clock())
         self._udp: UdpPort | None = None
         self._numbers: dict[bytes, int] = {}
         self._pairs: dict[int, bytes] = {}
@@ -108,14 +109,9 @@ class Doorstep:
         """Whether knocks are heard."""
         return self._udp is not None
 
-    @property
-    def now_ns(self) -> int:
-        """Pair time, UTC nanoseconds: never backwards (docs/spec/knock.md, section 4)."""
-        return max(time.time_ns(), self._keeper.now_ns)
-
     def tick(self) -> bool:
         """Compute tags ahead; True when more is to be done soon."""
-        return self._keeper.tick(time.time_ns())
+        return self._keeper.tick(self._clock())
 
     # --- Who may knock ---------------------------------------------------------------------------------------------------
 
@@ -164,7 +160,7 @@ class Doorstep:
         udp, keeper = self._udp, self._keeper
         if udp is None:
             return
-        now_ns = time.time_ns()
+        now_ns = self._clock()
         datagrams = udp.receive()
         self.datagrams += len(datagrams)
         for index, datagram in enumerate(datagrams):
@@ -242,9 +238,9 @@ class Doorstep:
 
     def _session(self, suite: Suite | None, handshake: Handshake) -> Session:
         if suite is None:
-            return Session.of_invite(role=Role.HOUSE, handshake=handshake, now_ns=self.now_ns)
+            return Session.of_invite(role=Role.HOUSE, handshake=handshake, now_ns=self._clock())
         static = self._machine.vault.machine.static
-        return Session.of_pair(role=Role.HOUSE, handshake=handshake, suite=suite, static=static, ephemeral=ephemeral, now_ns=self.now_ns)
+        return Session.of_pair(role=Role.HOUSE, handshake=handshake, suite=suite, static=static, ephemeral=ephemeral, now_ns=self._clock())
 
     async def _choose(self, asked: Mode, pair: bytes | None, invite: bytes | None, datagram: bytes) -> tuple[Mode, bytes | None]:
         """The mode the house takes, and the TCP-MD5 key where the capability for a filter is missing."""

@@ -19,6 +19,7 @@ from tallystick.node.chronicle import Chronicle
 from tallystick.node.connection import Connection
 from tallystick.node.dialling import Dialled
 from tallystick.node.halves import end
+from tallystick.node.houseclock import steady_ns
 from tallystick.node.httpclient import HttpClient
 from tallystick.node.machine import Machine
 from tallystick.node.pairclock import PairClock
@@ -39,8 +40,8 @@ class HouseStream:
     def __init__(self, machine: Machine, pair: PairRow, dialled: Dialled) -> None:
         """Takes the connection over and says the first word: the rest is made while it travels. `start` waits for the answer."""
         self.clock = PairClock(machine.memory, pair.pairing)
-        # The stream keeps the offset it began with: time that jumps when a pong teaches us better would look like silence.
-        self._offset_ns = self.clock.offset_ns
+        # The stream's time only runs on: one that jumps when a pong teaches us better, or a person sets the clock, would look like silence.
+        self._begun_ns = max(time.time_ns() + self.clock.offset_ns, 0) - steady_ns()
         self.session = Session.of_pair(
             role=Role.CLIENT,
             handshake=dialled.handshake,
@@ -67,7 +68,7 @@ class HouseStream:
         self._checkpoints = 0
 
     def _stream_ns(self) -> int:
-        return max(time.time_ns() + self._offset_ns, 0)
+        return self._begun_ns + steady_ns()
 
     async def start(self) -> None:
         """Wait until the house has proven itself. A pair that was pending stands then.
@@ -112,7 +113,8 @@ class HouseStream:
                 if self._pair.state == "pending":
                     self._standing = task
             case Pong(time_ns=time_ns, sent_ns=sent_ns):
-                self.clock.taught(time_ns, sent_ns=sent_ns - self._offset_ns, received_ns=time.time_ns())
+                received_ns = time.time_ns()
+                self.clock.taught(time_ns, sent_ns=received_ns - (self._stream_ns() - sent_ns), received_ns=received_ns)
             case End():
                 self.http.end_of_input()
                 self.connection.end(None)
