@@ -37,3 +37,23 @@ class Disk:
     def mkdir(self, path: Path, mode: int = 0o700) -> None:
         """Make a folder."""
         os.mkdir(path, mode)
+
+    def chmod(self, fd: int, mode: int) -> None:
+        """Give a file its mode, whatever the umask."""
+        os.fchmod(fd, mode)
+
+    def replace(self, old: Path, new: Path) -> None:
+        """rename(2) within one folder: the name leads to the new file or to the old one, never to nothing."""
+        os.replace(old, new)
+
+    def unlink(self, path: Path) -> None:
+        """Take a file's name away."""
+        os.unlink(path)
+
+    def rmdir(self, path: Path) -> None:
+        """Take an empty folder away."""
+        os.rmdir(path)
+
+    def link(self, old: Path, new: Path) -> None:
+        """A second name, which must not exist."""
+        os.link(old, new)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from tallystick.errors import Malformed, Unavailable
+from tallystick.storage.disk import Disk
 from tallystick.tlog.bundle import MAX_BUNDLE_BYTES
 from tallystick.tlog.note import MAX_NOTE_BYTES
 from tallystick.tlog.tile import ENTRIES, Tile
@@ -28,53 +29,11 @@ CHECKPOINT: Final = "checkpoint"
 FILE_MODE: Final = 0o444
 FOLDER_MODE: Final = 0o755
 NEW: Final = ".new-"  # how the name of an unfinished file begins; no path of the log does
-BATCH_FILES: Final = 64  # open at once
+BATCH_FILES: Final = 64  # written and synced before the first of them is renamed
+BATCH_BYTES: Final = 8 << 20
 
 # What may work again once somebody made room; after any other error nobody knows what the disk holds.
 PASSING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
-
-
-class Disk:
-    """The calls that change the disk, one method each: what a test lets fail."""
-
-    def make(self, path: Path) -> int:
-        """A new file, open for writing."""
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
-        os.fchmod(file, FILE_MODE)  # whatever the umask: what is published may be read, by those who may enter the home
-        return file
-
-    def write(self, file: int, data: memoryview) -> int:
-        """How many bytes were taken."""
-        return os.write(file, data)
-
-    def sync(self, file: int) -> None:
-        """The file is on the disk."""
-        os.fsync(file)
-
-    def rename(self, old: Path, new: Path) -> None:
-        """Put a file into its place, instead of what lies there."""
-        os.replace(old, new)
-
-    def sync_folder(self, folder: Path) -> None:
-        """The names in a folder are on the disk."""
-        file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(file)
-        finally:
-            os.close(file)
-
-    def make_folder(self, folder: Path) -> None:
-        """One folder."""
-        os.mkdir(folder)
-        os.chmod(folder, FOLDER_MODE)
-
-    def unlink(self, path: Path) -> None:
-        """Take a file away."""
-        os.unlink(path)
-
-    def remove_folder(self, folder: Path) -> None:
-        """Take an empty folder away."""
-        os.rmdir(folder)
 
 
 class TileFiles:
@@ -158,7 +117,7 @@ class TileFiles:
 
         Returns: how many had to be written.  Raises: Unavailable; then any of them may be there, each whole.
         """
-        written, folders = 0, set[Path]()
+        written, pending, folders = 0, 0, set[Path]()
         batch: list[tuple[Path, bytes]] = []
         try:
             for tile, data in files:
@@ -168,12 +127,14 @@ class TileFiles:
                 if not self._holds(tile, data):
                     batch.append((path, data))
                     written += 1
-                if len(batch) == BATCH_FILES:
+                    pending += len(data)
+                if len(batch) == BATCH_FILES or pending > BATCH_BYTES:
                     self._write(batch)
                     batch.clear()
+                    pending = 0
             self._write(batch)
             for folder in sorted(folders):
-                self._disk.sync_folder(folder)
+                self._disk.fsync_folder(folder)
             self._standing |= {folder for folder in folders if folder.suffix != ".p"} - {self.folder.parent}
         except OSError as error:
             raise _unavailable("cannot publish", error) from error
@@ -184,7 +145,7 @@ class TileFiles:
         try:
             self._write([(self.folder / CHECKPOINT, note)])
             for folder in self._unsure(self.folder):
-                self._disk.sync_folder(folder)
+                self._disk.fsync_folder(folder)
         except OSError as error:
             raise _unavailable("cannot publish the checkpoint", error) from error
 
@@ -200,28 +161,37 @@ class TileFiles:
     def mend(self) -> None:
         """Take away what a publication that was cut short left: unfinished files, partials of tiles that are full. Raises: Unavailable."""
         try:
-            for base, folders, names in os.walk(self.folder, onerror=_raise):
+            for base, _, names in os.walk(self.folder, topdown=False, onerror=_raise):
                 at = Path(base)
                 for name in names:
                     if name.startswith(NEW):
                         self._disk.unlink(at / name)
-                for name in [name for name in folders if name.endswith(".p")]:
-                    folders.remove(name)
-                    whole = at / name.removesuffix(".p")
-                    if whole.is_file():
-                        self._drop_partials(whole)
-                    else:
-                        for left in (at / name).glob(NEW + "*"):
-                            self._disk.unlink(left)
+                whole = at.with_suffix("")
+                if at.suffix == ".p" and whole.is_file():
+                    self._disk.fsync_folder(at.parent)  # whoever renamed the full tile may have died before it did
+                    self._drop_partials(whole)
         except OSError as error:
             raise _unavailable("cannot tidy the published files", error) from error
+
+    def lacks(self, tiles: Iterable[Tile]) -> Iterator[Tile]:
+        """Those of these tiles and bundles that are not there, or cannot be what they are by their length. Raises: Unavailable."""
+        for tile in tiles:
+            try:
+                found = os.stat(self.folder / tile.path, follow_symlinks=False)
+            except (FileNotFoundError, NotADirectoryError):
+                yield tile
+                continue
+            except OSError as error:
+                raise _unavailable(f"cannot look at {tile.path}", error) from error
+            if not stat.S_ISREG(found.st_mode) or (tile.level != ENTRIES and found.st_size != tile.hash_bytes):
+                yield tile
 
     def _drop_partials(self, whole: Path) -> None:
         partials = whole.with_name(whole.name + ".p")
         with suppress(FileNotFoundError):
             for name in sorted(os.listdir(partials)):
                 self._disk.unlink(partials / name)
-            self._disk.remove_folder(partials)
+            self._disk.rmdir(partials)
 
     def _holds(self, tile: Tile, data: bytes) -> bool:
         try:
@@ -238,7 +208,8 @@ class TileFiles:
             folder = folder.parent
         for path in reversed(missing):
             with suppress(FileExistsError):
-                self._disk.make_folder(path)
+                self._disk.mkdir(path, FOLDER_MODE)
+                os.chmod(path, FOLDER_MODE)  # whatever the umask
 
     def _unsure(self, folder: Path) -> Iterator[Path]:
         """A folder into which something was put, and those above it whose names may not be on the disk yet."""
@@ -254,16 +225,17 @@ class TileFiles:
                 self._serial += 1
                 beside = path.with_name(f"{NEW}{os.getpid()}-{id(self):x}-{self._serial}")
                 new.append((beside, path))
-                file = self._disk.make(beside)
+                file = self._disk.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE_MODE)
                 try:
-                    rest = memoryview(data)
-                    while rest:
-                        rest = rest[self._disk.write(file, rest) :]
-                    self._disk.sync(file)
+                    self._disk.chmod(file, FILE_MODE)
+                    at = 0
+                    while at < len(data):
+                        at += self._disk.pwrite(file, data[at:] if at else data, at)
+                    self._disk.fdatasync(file)
                 finally:
                     os.close(file)
             while new:
-                self._disk.rename(*new[0])
+                self._disk.replace(*new[0])
                 del new[0]
         except OSError:
             for beside, _ in new:
