@@ -24,6 +24,7 @@ from tallystick.ledger.table import KINDS
 from tallystick.primitives import SHA256
 from tallystick.storage.bodies import SEGMENT_UNITS, TAG_BYTES, Bodies, Sealed
 from tallystick.storage.projection import PLAIN, project
+from tallystick.storage.rows import CheckpointRow
 from tallystick.storage.rules.state import Cell, SignalFork
 from tallystick.storage.targets import fill
 from tallystick.tlog.tree import leaf_hash, perfect_root
@@ -34,6 +35,7 @@ BUSY_MS: Final = 10_000
 MAX_CACHED_IDS: Final = 65_536
 
 _INSERT_ENTRY: Final = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_KEEP: Final = "INSERT INTO checkpoints VALUES (?, ?, ?, ?) ON CONFLICT (size) DO UPDATE SET time_ns = ?3, note = ?4 WHERE root = ?2"
 # The columns of `entries` that are indexed, and their numbers in `postings`.
 COLUMNS: Final = {"kind": 1, "pairing": 2, "key": 3, "about": 4, "action": 5, "verdict": 6, "mark": 7}
 _POST: Final = tuple(
@@ -52,12 +54,16 @@ _ABOUT: Final = {
 
 @dataclass(slots=True)
 class Request:
-    """What one caller wants recorded together. `openings` stand beside the events; an empty one means none."""
+    """What one caller wants recorded together. `openings` stand beside the events; an empty one means none.
+
+    `checkpoint`: one that was signed over entries that are durable; it is kept, and is no entry itself.
+    """
 
     events: tuple[Event, ...]
     leaves: tuple[bytes, ...]
     openings: tuple[bytes, ...] = ()
     outcome: tuple[Receipt, ...] | TallyError | None = None
+    checkpoint: CheckpointRow | None = None
 
 
 # An event that was taken in this transaction: its leaf, its opening or nothing, the marks of its signal.
@@ -179,6 +185,8 @@ class Book:
             self._reload_if_changed()
             for request in requests:
                 self._take(request)
+                if request.checkpoint is not None:
+                    self._keep(request.checkpoint)
             if self._pending:
                 slots = self._store_bodies()
                 tree, hashes = self._store_entries()
@@ -204,6 +212,10 @@ class Book:
         self.tree = tree
         if any(event.kind is Kind.BODY_ERASED for event, _, _, _ in self._pending):
             self._finish_erasures()
+
+    def _keep(self, row: CheckpointRow) -> None:
+        """A signed checkpoint; again with more signatures, never with another root: `Store.put_checkpoint` has looked."""
+        self.db.execute(_KEEP, (row.size, row.root, row.time_ns, row.note))
 
     def _take(self, request: Request) -> bool:
         """Project a request's events; True when all of them may happen, else its outcome says why not."""

@@ -29,6 +29,7 @@ from tallystick.storage.bodies import MAX_OPENING_BYTES, TAG_BYTES, Bodies
 from tallystick.storage.book import LEVEL_SHIFT, TILE, Book, connect, make_file, unavailable
 from tallystick.storage.disk import Disk
 from tallystick.storage.readers import Readers
+from tallystick.storage.rows import CheckpointRow
 from tallystick.storage.writer import MAX_GROUP_BYTES, MAX_GROUP_ENTRIES, Ticket, Writer
 from tallystick.tlog.tree import HASH_BYTES, leaf_hash, perfect_root
 
@@ -180,17 +181,17 @@ class Store(Readers):
         """
         if not 0 < size <= self.size() or self.root_at(size) != root:
             raise Refused("this checkpoint is not of this ledger")
-        try:
-            db = connect(self.path, write=True, vfs=self._vfs)
-            try:
-                db.execute(
-                    "INSERT INTO checkpoints VALUES (?, ?, ?, ?) ON CONFLICT (size) DO UPDATE SET time_ns = ?3, note = ?4",
-                    (size, root, now_ns, note),
-                )
-            finally:
-                db.close()
-        except apsw.Error as error:
-            raise unavailable(error) from error
+        ticket = Ticket((), (), (), None, checkpoint=CheckpointRow(size=size, root=root, time_ns=now_ns, note=note))
+        self._submit(ticket)
+        if ticket.future is None:
+            raise AssertionError("a ticket without a loop has a future")
+        ticket.future.result()
+
+    def when_grown(self, told: Callable[[], None] | None) -> None:
+        """From now on `told` is called, by the writing thread, after each group of entries; it must not wait for anything."""
+        if self._writer is None:
+            raise Unavailable("the ledger is closed")
+        self._writer.grown = told
 
     def opening(self, index: int) -> bytes | None:
         """The opening of an entry; None when it has none or it was erased. Raises: Unavailable, Unproven when it was changed."""

@@ -25,6 +25,7 @@ from tallystick.errors import TallyError, Unavailable
 from tallystick.ledger.event import Event
 from tallystick.ledger.receipt import Receipt
 from tallystick.storage.book import Book, Request, unavailable
+from tallystick.storage.rows import CheckpointRow
 from tallystick.storage.targets import STEP
 
 MAX_GROUP_ENTRIES: Final = 4_096
@@ -53,11 +54,13 @@ class Ticket(Request):
         loop: asyncio.AbstractEventLoop | None,
         *,
         later: bool = False,
+        checkpoint: CheckpointRow | None = None,
     ) -> None:
         self.events = events
         self.leaves = leaves
         self.openings = openings
         self.outcome = None
+        self.checkpoint = checkpoint
         self.size = sum(map(len, leaves)) + sum(map(len, openings))
         self.loop = loop
         self.future: Future[Receipts] | None = None if loop or later else Future()
@@ -71,6 +74,7 @@ class Writer:
         """`stopped` is called once, from the writing thread, when a disk error has ended the ledger."""
         self._book = book
         self._told = stopped
+        self.grown: Callable[[], None] | None = None  # called by this thread after each group that brought entries
         self._queue: deque[Ticket] = deque()
         self._queued = 0
         self._work = threading.Condition(threading.Lock())
@@ -164,6 +168,8 @@ class Writer:
             _tell(group, error)
         else:
             _tell(group, None)
+            if self.grown is not None and any(ticket.leaves for ticket in group):
+                self.grown()
 
     def _stop(self, group: Sequence[Ticket], failure: Unavailable) -> None:
         with self._work:
