@@ -1,7 +1,7 @@
 """Group commit: whatever was queued while the last group was being synced is the next group.
 
 There is no timer for those who wait: a lone caller pays one sync, a thousand callers share one. What nobody waits for (`later`) joins
-the next group, and makes one of its own after 50 ms. The thread that writes is the only one; a group is at most 4,096 entries or
+the next group, and makes one of its own within 50 ms. The thread that writes is the only one; a group is at most 4,096 entries or
 4 MiB; more than 65,536 waiting entries are refused. After the commit all callers of an event loop are woken by one
 `call_soon_threadsafe`.
 
@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Final
+from typing import Final, Literal
 
 import apsw
 
@@ -77,9 +77,13 @@ class Writer:
         self.grown: Callable[[], None] | None = None  # called by this thread after each group that brought entries
         self._queue: deque[Ticket] = deque()
         self._queued = 0
-        self._work = threading.Condition(threading.Lock())
+        self._mutex = threading.Lock()
+        # The writer sleeps by taking this lock a second time and is woken by its release. A condition does the same with more of Python
+        # around it, and whoever wakes the writer is about to answer somebody.
+        self._bell = threading.Lock()
+        self._bell.acquire()
+        self._sleeping: Literal["", "dozing", "sound"] = ""  # dozing: it looks again by itself, after LATER_S
         self._closing = False
-        self._waiting = False
         self._awaited = False  # somebody waits for what is queued
         self._failure: Unavailable | None = None
         self._wal_pages = 0
@@ -94,27 +98,32 @@ class Writer:
 
     def submit(self, ticket: Ticket) -> None:
         """Queue a request. Raises: Unavailable when the writer has stopped or too much is waiting."""
-        with self._work:
+        with self._mutex:
             if self._failure is not None:
                 raise self._failure
             if self._closing:
                 raise Unavailable("the ledger is closed")
             if self._queued + len(ticket.leaves) > MAX_QUEUED and self._queued:
                 raise Unavailable(f"{self._queued} entries are waiting for the disk", "The disk is slow; try again.")
-            first = not self._queue
             self._queue.append(ticket)
             self._queued += len(ticket.leaves)
-            awaited = ticket.future is not None or ticket.waiter is not None
-            self._awaited = self._awaited or awaited
-            if self._waiting and (awaited or first):
-                self._work.notify()
+            if ticket.future is not None or ticket.waiter is not None:
+                self._awaited = True
+            if self._sleeping and (self._awaited or self._sleeping == "sound"):
+                self._wake_up()
 
     def close(self) -> None:
         """Write what is queued, then end the thread. Idempotent."""
-        with self._work:
+        with self._mutex:
             self._closing = True
-            self._work.notify()
+            if self._sleeping:
+                self._wake_up()
         self._thread.join()
+
+    def _wake_up(self) -> None:
+        """Called with the mutex held, while the writer sleeps: once for each sleep."""
+        self._sleeping = ""
+        self._bell.release()
 
     def _run(self) -> None:
         while group := self._next_group():
@@ -129,23 +138,37 @@ class Writer:
             self._upkeep(self._book.settle_bodies)
 
     def _next_group(self) -> list[Ticket]:
-        with self._work:
-            self._waiting = True
-            while not self._awaited and not self._closing and self._work.wait(LATER_S if self._queue else None):
-                pass
-            self._waiting = False
-            queue, entries, size = self._queue, 0, 0
-            group: list[Ticket] = []
-            while queue:
-                ticket = queue[0]
-                if group and (entries + len(ticket.leaves) > MAX_GROUP_ENTRIES or size + ticket.size > MAX_GROUP_BYTES):
-                    break
-                group.append(queue.popleft())
-                entries += len(ticket.leaves)
-                size += ticket.size
-            self._queued -= entries
-            self._awaited = bool(queue)
-            return group
+        """Sleep until there is something to write; nothing is there once the writer closes."""
+        doze = True  # what nobody waits for usually follows soon after a group: a dozing writer need not be woken for it
+        while True:
+            with self._mutex:
+                if self._awaited or self._closing:
+                    return self._take_group()
+                self._sleeping = "dozing" if doze else "sound"
+            rung = self._bell.acquire(timeout=LATER_S if doze else -1)
+            if not rung:
+                with self._mutex:
+                    if not self._sleeping:
+                        self._bell.acquire()  # rung in the moment in which it stopped waiting
+                    self._sleeping = ""
+                    if self._queue or self._closing:
+                        return self._take_group()
+            doze = rung
+
+    def _take_group(self) -> list[Ticket]:
+        """The next group. Called with the mutex held."""
+        queue, entries, size = self._queue, 0, 0
+        group: list[Ticket] = []
+        while queue:
+            ticket = queue[0]
+            if group and (entries + len(ticket.leaves) > MAX_GROUP_ENTRIES or size + ticket.size > MAX_GROUP_BYTES):
+                break
+            group.append(queue.popleft())
+            entries += len(ticket.leaves)
+            size += ticket.size
+        self._queued -= entries
+        self._awaited = bool(queue)
+        return group
 
     def _write(self, group: Sequence[Ticket]) -> None:
         if self._failure is not None:
@@ -172,7 +195,7 @@ class Writer:
                 self.grown()
 
     def _stop(self, group: Sequence[Ticket], failure: Unavailable) -> None:
-        with self._work:
+        with self._mutex:
             self._failure = failure
         _tell(group, failure)
         if self._told is not None:
