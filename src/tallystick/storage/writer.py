@@ -148,9 +148,8 @@ class Writer:
             rung = self._bell.acquire(timeout=LATER_S if doze else -1)
             if not rung:
                 with self._mutex:
-                    if not self._sleeping:
-                        self._bell.acquire()  # rung in the moment in which it stopped waiting
                     self._sleeping = ""
+                    self._bell.acquire(blocking=False)  # it may have been rung in the moment in which it stopped waiting
                     if self._queue or self._closing:
                         return self._take_group()
             doze = rung
