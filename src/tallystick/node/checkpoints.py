@@ -199,7 +199,7 @@ class Witness:
         Raises: ForkError, Unproven, Malformed, Unavailable.
         """
         store = self._machine.store
-        with _alone(self._machine.home.path / "witness.lock"):
+        with alone(self._machine.home.path / "witness.lock"):
             fresh = store.pair(self._pair.pairing)
             if fresh is None:
                 raise AssertionError("a pair's row does not go away")
@@ -253,7 +253,8 @@ class Witness:
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def alone(path: Path) -> Iterator[None]:
+    """Hold a lock of this machine, across threads and processes. Raises: Unavailable."""
     try:
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
