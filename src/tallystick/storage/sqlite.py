@@ -26,8 +26,9 @@ from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Receipt
 from tallystick.storage import schema
 from tallystick.storage.bodies import MAX_OPENING_BYTES, TAG_BYTES, Bodies
-from tallystick.storage.book import LEVEL_SHIFT, TILE, Book, connect, make_file, unavailable
+from tallystick.storage.book import LEVEL_SHIFT, TILE, Book, connect, unavailable
 from tallystick.storage.disk import Disk
+from tallystick.storage.founding import found
 from tallystick.storage.readers import Readers
 from tallystick.storage.rows import CheckpointRow
 from tallystick.storage.writer import MAX_GROUP_BYTES, MAX_GROUP_ENTRIES, Ticket, Writer
@@ -71,17 +72,17 @@ class Store(Readers):
             in use, damaged or newer than this program.
         """
         path = Path(path)
-        lock = _hold(path, shared=shared)
+        lock = _hold(path, shared=shared and not create)
         try:
             if create:
-                make_file(path)
+                found(path, disk or Disk(), vfs)
+                if shared:
+                    fcntl.flock(lock, fcntl.LOCK_SH)
             elif not path.exists():
                 raise Unavailable(f"there is no ledger at {path}", "`tally init` makes one.")
             db = connect(path, write=True, vfs=vfs)
             try:
-                if create:
-                    schema.create(db)
-                elif schema.needs_rebuild(db):
+                if schema.needs_rebuild(db):
                     raise Unavailable("this ledger has an older schema", "Run `tally rebuild`.")
             except apsw.Error as error:
                 raise unavailable(error) from error
