@@ -392,25 +392,6 @@ def test_a_proposal_is_decided_once(store: Store) -> None:
     assert [item.entry for item in store.inbox()] == [held[3]]
 
 
-def test_a_restore_closes_the_house(store: Store) -> None:
-    """After `restored` no open invite, proposal or pending pairing is left, and each pair waits to be signed again."""
-    pairing = paired(store, LAPTOP, "laptop")
-    put(store, Event.of(Kind.DOWNGRADED, T, "local", pair=pairing, pair_type="USER"))
-    put(store, invite_created(sha256(b"open")))
-    put(store, Event.of(Kind.PROPOSAL, T, signal_hash=bytes(32)))
-    put(store, proposed(OTHER, sha256(b"waiting")))
-    predecessor = (bytes(32), 4, bytes(32))
-    refused(store, Event.of(Kind.RESTORED, T, "pair", seen=(), predecessor=predecessor, key=bytes(OTHER.id)), by=Unproven)
-    put(store, Event.of(Kind.RESTORED, T, "pair", seen=(), predecessor=predecessor, key=bytes(OWNER.id)))
-    assert store.inbox() == () and {invite.state for invite in store.invites()} == {"consumed", "void"}
-    assert [pair.state for pair in store.pairs()] == ["restored", "broken"]
-    resigned = {"pair": pairing, "key": bytes(OWNER.id)}
-    refused(store, Event.of(Kind.PAIRING_RESIGNED, T, "pair", pair_type="INPUT", **resigned))
-    put(store, Event.of(Kind.PAIRING_RESIGNED, T, "pair", pair_type="USER", **resigned))
-    refused(store, Event.of(Kind.PAIRING_RESIGNED, T, "pair", pair_type="USER", **resigned))
-    assert store.pair_by_name("laptop").stands
-
-
 def test_a_pair_remembers_the_newest_checkpoint(store: Store) -> None:
     """What we cosigned for the other side never becomes smaller; what they cosigned for us is kept as a size."""
     pairing = paired(store, LAPTOP, "laptop")
@@ -435,7 +416,7 @@ def test_rotation_keeps_the_number_of_nobody_else(store: Store) -> None:
     refused(store, event)
     states = {key.key_id: (key.kind, key.state) for key in (*store.keys(),)}
     assert states[HOUSE.id] == ("machine", "retired") and states[new.id] == ("machine", "standing")
-    put(store, Event.of(Kind.KEY_ROTATED, T, "local", use="log", successor=new.public.cose_key()))
+    put(store, Event.of(Kind.KEY_ROTATED, T, "local", use="log", successor=new.public.cose_key(), log_keys=((1, bytes(32)),)))
 
 
 def test_unknown_pairs_and_keys_are_refused(store: Store) -> None:

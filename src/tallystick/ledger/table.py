@@ -235,6 +235,8 @@ class Kind(IntEnum):
     MAINTAINED = 115
     ANCHORED = 116
     PRUNED = 117
+    CLOSED = 118
+    ARRIVED = 119
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +294,7 @@ KINDS: Final[Mapping[Kind, Shape]] = {
     Kind.KEY_RESUMED: _shape("subject", _SIGNED),
     Kind.SIGNAL_FORK: _shape("subject stream n fork"),
     Kind.ADMINS_REPLACED: _shape("admin_keys signal statement statement_salt", "recovery_key"),
-    Kind.KEY_ROTATED: _shape("use successor", "subject log_name" + _SIGNED),
+    Kind.KEY_ROTATED: _shape("use successor", "subject log_name log_keys static_key pair entry" + _SIGNED),
     Kind.ATTESTATION: _shape("outcome", "pair subject transcript quotes digest commitment what"),
     Kind.NV_COUNTER: _shape("counter", "size root what"),
     Kind.VAULT_RESEALED: _shape("vault", "subject digest" + _SIGNED),
@@ -326,9 +328,9 @@ KINDS: Final[Mapping[Kind, Shape]] = {
     Kind.RETENTION: _shape("retention", _SIGNED),
     Kind.CHECKPOINT_SIGNED: _shape("size root", "checkpoint"),
     Kind.CHECKPOINT_COSIGNED: _shape("origin_hash size root", "pair cosigner checkpoint by"),
-    Kind.FORK_FOUND: _shape("origin_hash checkpoint other_checkpoint", "pair"),
-    Kind.RESTORED: _shape("seen predecessor", "checkpoint" + _SIGNED),
-    Kind.MIGRATED: _shape("predecessor", "cose_key successor checkpoint" + _SIGNED),
+    Kind.FORK_FOUND: _shape("origin_hash checkpoint other_checkpoint", "pair size root"),
+    Kind.RESTORED: _shape("seen predecessor", "checkpoint log_name pair entry" + _SIGNED),
+    Kind.MIGRATED: _shape("predecessor", "cose_key successor checkpoint static_key witness_key log_keys pair entry" + _SIGNED),
     Kind.QUERY: _shape("digest", "first count what commitment"),
     Kind.EXPORTED: _shape("first count", "digest what"),
     Kind.BACKED_UP: _shape("size root", "digest what"),
@@ -336,6 +338,8 @@ KINDS: Final[Mapping[Kind, Shape]] = {
     Kind.MAINTAINED: _shape("what", "size root count"),
     Kind.ANCHORED: _shape("what digest", "size root value"),
     Kind.PRUNED: _shape("first", "retention" + _SIGNED),
+    Kind.CLOSED: _shape("", "owner pair", needs="reason"),
+    Kind.ARRIVED: _shape("entry value"),
 }
 
 if UINT_MAX != 2**63 - 1 or set(KINDS) != set(Kind):

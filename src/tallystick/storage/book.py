@@ -25,6 +25,7 @@ from tallystick.primitives import SHA256
 from tallystick.storage.bodies import SEGMENT_UNITS, TAG_BYTES, Bodies, Sealed
 from tallystick.storage.projection import PLAIN, project
 from tallystick.storage.rows import CheckpointRow
+from tallystick.storage.rules.house import CHANGES, OPEN
 from tallystick.storage.rules.state import Cell, SignalFork
 from tallystick.storage.targets import fill
 from tallystick.tlog.tree import leaf_hash, perfect_root
@@ -143,6 +144,7 @@ class Book:
         self.indexed = 0  # below it every target is indexed, as far as this process knows
         self._unsure = True  # whether the files hold what was written: a crash or a failed sync may have taken it
         self._data_version: object = None
+        self._shut: str | None = None
         try:
             self.db.execute("BEGIN")  # size and entries of one moment: another process may be appending
             try:
@@ -163,6 +165,14 @@ class Book:
         """Change rows; how many were changed."""
         self.db.execute(sql, tuple(arguments))
         return self.db.changes()
+
+    @property
+    def shut(self) -> str:
+        """Whether the house is `open`, `closed` or `moved`."""
+        if self._shut is None:
+            row = self.one("SELECT state FROM house")
+            self._shut = str(row[0]) if row is not None else OPEN
+        return self._shut
 
     def event_at(self, index: int) -> Event | None:
         """An event of this ledger, also one of the group that is being written."""
@@ -195,7 +205,7 @@ class Book:
                 tree, hashes = self.tree, []
             self.db.execute("COMMIT")
         except BaseException:
-            self._data_version = None  # whatever was cached, load it again
+            self._data_version = self._shut = None  # whatever was cached, load it again
             self._ids.clear()
             with contextlib.suppress(apsw.Error):
                 if self.db.in_transaction:
@@ -221,7 +231,7 @@ class Book:
         """Project a request's events; True when all of them may happen, else its outcome says why not."""
         kept = len(self._pending)
         first = self.tree.size + kept
-        plain = first > 0
+        plain = first > 0 and self.shut == OPEN
         for event in request.events:
             plain = plain and event.kind in PLAIN and "signal" not in event.fields
         if plain:
@@ -232,11 +242,14 @@ class Book:
         try:
             for offset, event in enumerate(request.events):
                 mark = project(self, event, first + offset, self.event_at)
+                if event.kind in CHANGES:
+                    self._shut = None
                 opening = request.openings[offset] if request.openings else b""
                 self._pending.append((event, request.leaves[offset], opening, mark))
         except TallyError as error:
             self.db.execute("ROLLBACK TO request")
             self.db.execute("RELEASE request")
+            self._shut = None
             time_ns = request.events[len(self._pending) - kept].time_ns
             del self._pending[kept:]
             request.outcome = error
@@ -389,6 +402,7 @@ class Book:
         self._partial = [leaf_hash(leaf) for leaf, _ in rows]
         self._times = [time_ns for _, time_ns in rows]
         self._ids.clear()
+        self._shut = None
         self._data_version = version
 
     def _finish_erasures(self) -> None:

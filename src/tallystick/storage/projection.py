@@ -14,11 +14,11 @@ from typing import Final
 from tallystick.errors import Refused
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.signed import SignalMark
-from tallystick.storage.rules import flow, keys, pairs
+from tallystick.storage.rules import flow, house, keys, pairs
 from tallystick.storage.rules.flow import signal_once
 from tallystick.storage.rules.state import Rule, State
 
-RULES: Final[Mapping[Kind, Rule]] = {**keys.RULES, **pairs.RULES, **flow.RULES}
+RULES: Final[Mapping[Kind, Rule]] = {**house.RULES, **keys.RULES, **pairs.RULES, **flow.RULES}
 """What each kind does. A kind that is not here changes nothing but the entries."""
 
 
@@ -34,6 +34,8 @@ def project(state: State, event: Event, index: int, leaf_of: Callable[[int], Eve
     """
     if index == 0 and event.kind is not Kind.ORIGIN:
         raise Refused("a ledger begins with its origin")
+    if index:
+        house.check_may(state, event)
     mark: SignalMark | None = None
     if event.get("signal") is not None and event.kind is not Kind.FINDING:
         mark = signal_once(state, event, index, leaf_of)

@@ -22,7 +22,7 @@ from tallystick.ledger.signed import read_mark
 from tallystick.pair.pairing import PairType, Role, Suite
 from tallystick.storage.bodies import Bodies
 from tallystick.storage.book import COLUMNS, LEVEL_SHIFT, TILE, connect, mark_number, unavailable
-from tallystick.storage.rows import CheckpointRow, EntryRow, InboxItem, InviteRow, KeyRow, OpenEffect, PairRow, SeenCheckpoint
+from tallystick.storage.rows import CheckpointRow, EntryRow, HouseRow, InboxItem, InviteRow, KeyRow, OpenEffect, PairRow, SeenCheckpoint
 from tallystick.storage.targets import behind, clause
 from tallystick.tlog.proof import consistency_proof, inclusion_proof, range_hash
 from tallystick.tlog.tree import EMPTY_ROOT, HASH_BYTES, leaf_hash, perfect_root
@@ -63,7 +63,14 @@ class Readers:
         finally:
             self._one("COMMIT")
 
-    # Pairs, keys, invites.
+    # The house, pairs, keys, invites.
+
+    def house(self) -> HouseRow:
+        """The house itself. Raises: Unavailable: a ledger without its origin."""
+        row = self._one("SELECT * FROM house")
+        if row is None:
+            raise Unavailable("this ledger has no origin", "its creation was cut short: run `tally init` again")
+        return _house(row)
 
     def pairs(self) -> tuple[PairRow, ...]:
         """Every pair there ever was, oldest first."""
@@ -389,6 +396,30 @@ def _pair(row: tuple[Any, ...]) -> PairRow:
         ended=row[18],
         seen=SeenCheckpoint(origin_hash=seen[0], size=seen[1], root=seen[2], note=seen[3] or b"") if seen[0] else None,
         cosigned_size=row[23],
+        log_name=row[24] or "",
+        log_keys=_log_keys(row[25]),
+        followed=row[26],
+        showed=SeenCheckpoint(origin_hash=row[27], size=row[28], root=row[29] or b"", note=b"") if row[27] else None,
+    )
+
+
+def _log_keys(raw: bytes | None) -> tuple[tuple[int, bytes], ...]:
+    keys = canonical.decode(raw) if raw else []
+    return tuple((key[0], key[1]) for key in keys if isinstance(key, list)) if isinstance(keys, list) else ()  # type: ignore[misc]
+
+
+@lru_cache(4)
+def _house(row: tuple[Any, ...]) -> HouseRow:
+    return HouseRow(
+        state=row[1],
+        why=row[2] or "",
+        size=row[3],
+        owner=KeyId(row[4]) if row[4] else None,
+        first_name=row[5],
+        log_name=row[6],
+        log_keys=_log_keys(row[7]),
+        restored=row[8],
+        successor=parse_cose_key(row[9]) if row[9] else None,
     )
 
 

@@ -43,11 +43,36 @@ class PairRow:
     ended: int | None
     seen: SeenCheckpoint | None
     cosigned_size: int | None
+    log_name: str = ""
+    log_keys: tuple[tuple[int, bytes], ...] = ()
+    followed: int | None = None
+    showed: SeenCheckpoint | None = None
+    """At a house: a checkpoint of ours that this pair showed and that we do not have."""
 
     @property
     def stands(self) -> bool:
         """May this machine connect?"""
         return self.state == "standing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HouseRow:
+    """The house itself. `state`: open, closed, moved; `size`: of the tree before it was closed; `owner`: who may open it again."""
+
+    state: str
+    why: str
+    size: int
+    owner: KeyId | None
+    first_name: str
+    log_name: str
+    log_keys: tuple[tuple[int, bytes], ...]
+    restored: int
+    successor: PublicKey | None
+
+    @property
+    def is_open(self) -> bool:
+        """Does it take commands?"""
+        return self.state == "open"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,10 @@ from tallystick.errors import Unavailable
 APPLICATION_ID: Final = 0x54414C4C  # "TALL", SQLite's application_id
 SCHEMA_VERSION: Final = 1
 
-PROJECTED: Final = ("entries", "postings", "ids", "tree", "tiles", "pairs", "keys", "invites", "streams", "signals", "proposals", "effects")
+PROJECTED: Final = (
+    *("entries", "postings", "ids", "tree", "tiles"),
+    *("house", "pairs", "keys", "invites", "streams", "signals", "proposals", "effects"),
+)
 KEPT: Final = ("checkpoints", "bodies", "fresh", "erasing")
 
 

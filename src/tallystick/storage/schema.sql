@@ -41,6 +41,20 @@ CREATE TABLE tiles (
 ) STRICT;
 CREATE INDEX tiles_time ON tiles (high_ns, low_ns) WHERE high_ns IS NOT NULL;
 
+-- The house itself (docs/spec/restore.md, section 1).
+CREATE TABLE house (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  state TEXT NOT NULL CHECK (state IN ('open', 'closed', 'moved')),
+  why TEXT,                   -- closed: rolled-back, restoring; moved
+  size INTEGER NOT NULL,      -- closed: the entries before it was closed
+  owner BLOB,                 -- closed: the human key that may sign `restored`
+  first_name TEXT NOT NULL,
+  log_name TEXT NOT NULL,     -- under which checkpoints are signed now
+  log_keys BLOB NOT NULL,     -- [[type, key], ...], canonical CBOR
+  restored INTEGER NOT NULL,  -- how often
+  successor BLOB              -- moved: the new machine's signing key, COSE_Key
+) STRICT;
+
 CREATE TABLE pairs (
   pairing BLOB PRIMARY KEY,
   state TEXT NOT NULL CHECK (state IN ('pending', 'standing', 'denied', 'expired', 'broken', 'severed', 'restored')),
@@ -65,7 +79,13 @@ CREATE TABLE pairs (
   seen_size INTEGER,
   seen_root BLOB,
   seen_note BLOB,
-  cosigned_size INTEGER       -- our newest checkpoint that the other side cosigned
+  cosigned_size INTEGER,      -- our newest checkpoint that the other side cosigned
+  log_name TEXT,              -- at a client: the house's log, as far as it was followed
+  log_keys BLOB,              -- [[type, key], ...], canonical CBOR
+  followed INTEGER,           -- the house's entry that was followed last
+  showed_origin BLOB,         -- at a house: the newest checkpoint of ours that the pair showed and that we do not have
+  showed_size INTEGER,
+  showed_root BLOB
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX pairs_state ON pairs (state);
 CREATE INDEX pairs_label ON pairs (label);

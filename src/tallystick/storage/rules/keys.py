@@ -7,6 +7,7 @@ from tallystick import canonical
 from tallystick.errors import Malformed, Refused, Unproven
 from tallystick.keys.identity import KeyKind, PublicKey, parse_cose_key
 from tallystick.ledger.event import Event, Kind
+from tallystick.storage.rules.house import adopt_keys, began, rotate_log
 from tallystick.storage.rules.state import ACTIONS, Rule, State, admin_signed, signer_of
 
 _ADMIN_HUMANS: Final = "FROM keys WHERE kind = 'human' AND state = 'standing' AND ' ' || actions || ' ' LIKE '% admin %'"
@@ -75,6 +76,7 @@ def _origin(state: State, event: Event, index: int) -> None:
     if event.get("recovery_key"):
         recovery = parse_cose_key(event.blob("recovery_key"))
         introduce(state, index, key_id=recovery.key_id, kind="recovery", public=event.blob("recovery_key"))
+    began(state, event)
 
 
 def _key_introduced(state: State, event: Event, index: int) -> None:
@@ -175,7 +177,12 @@ def _admins_replaced(state: State, event: Event, index: int) -> None:
 
 
 def _key_rotated(state: State, event: Event, index: int) -> None:
+    if event.get("pair") is not None:
+        adopt_keys(state, event)  # the other side's
+        return
     use = event.text("use")
+    if use == "log":
+        rotate_log(state, event)
     if use not in ("signing", "witness", "recovery"):
         return  # the log's and the static key are not in this table
     key = parse_cose_key(event.blob("successor"))

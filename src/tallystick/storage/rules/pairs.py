@@ -8,6 +8,7 @@ from tallystick.keys.identity import parse_cose_key
 from tallystick.ledger import entry
 from tallystick.ledger.event import Event, Kind
 from tallystick.pair.pairing import PairType
+from tallystick.storage.rules.house import encode_keys
 from tallystick.storage.rules.keys import introduce
 from tallystick.storage.rules.state import ACTIONS, WIDTH, Cell, Rule, State, admin_signed, check_stated, is_admin, signer_of
 
@@ -74,7 +75,8 @@ def _pairing_proposed(state: State, event: Event, index: int) -> None:
             raise Refused("this invite has led to a pairing already")
     state.run(
         "INSERT INTO pairs (pairing, state, role, pair_type, effective, suite, label, subject, signing_key, static_key, witness_key,"
-        " house, invite, expires_ns, genesis, created_ns, created) VALUES (?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " house, invite, expires_ns, genesis, created_ns, created, log_name, log_keys)"
+        " VALUES (?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             event.blob("pair"),
             event.text("role"),
@@ -92,6 +94,8 @@ def _pairing_proposed(state: State, event: Event, index: int) -> None:
             int(event.get("genesis") is True),
             event.time_ns,
             index,
+            event.text("log_name") or None,
+            encode_keys(event),
         ),
     )
 
@@ -172,15 +176,7 @@ def _downgraded(state: State, event: Event, _index: int) -> None:
     state.run("UPDATE keys SET actions = ? WHERE pairing = ? AND kind = 'machine' AND actions != ''", (ACTIONS[to], event.blob("pair")))
 
 
-def _restored(state: State, event: Event, index: int) -> None:
-    admin_signed(state, event)
-    state.run("UPDATE invites SET state = 'void', ended = ? WHERE state = 'open'", (index,))
-    state.run("UPDATE proposals SET state = 'void', ended = ? WHERE state IN ('held', 'approved')", (index,))
-    state.run("UPDATE pairs SET state = 'broken', ended = ? WHERE state = 'pending'", (index,))
-    state.run("UPDATE pairs SET state = 'restored' WHERE state = 'standing' AND role = 'house'")
-
-
-def _pairing_resigned(state: State, event: Event, _index: int) -> None:
+def _pairing_resigned(state: State, event: Event, index: int) -> None:
     now, _, _, effective = _pair_row(state, event.blob("pair"))
     if now != "restored":
         raise Refused(f"this pair is {now}")
@@ -189,6 +185,10 @@ def _pairing_resigned(state: State, event: Event, _index: int) -> None:
     if WIDTH[to] > WIDTH[effective]:
         raise Refused(f"this pair was {effective}")
     state.run("UPDATE pairs SET state = 'standing', effective = ? WHERE pairing = ?", (to, event.blob("pair")))
+    state.run(
+        "UPDATE keys SET state = 'standing', actions = ?, changed = ? WHERE pairing = ? AND kind = 'machine' AND state = 'suspended'",
+        (ACTIONS[to], index, event.blob("pair")),
+    )
 
 
 def _cosigned(state: State, event: Event, _index: int) -> None:
@@ -221,7 +221,6 @@ RULES: Final[Mapping[Kind, Rule]] = {
     Kind.PAIRING_BROKEN: _pairing_ends("broken", ("pending", "standing", "restored")),
     Kind.SEVERED: _pairing_ends("severed", ("pending", "standing", "broken", "restored")),
     Kind.DOWNGRADED: _downgraded,
-    Kind.RESTORED: _restored,
     Kind.PAIRING_RESIGNED: _pairing_resigned,
     Kind.CHECKPOINT_COSIGNED: _cosigned,
 }

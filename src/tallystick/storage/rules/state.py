@@ -14,6 +14,11 @@ Cell = int | str | bytes | None
 class State(Protocol):
     """The tables, as the projection sees them."""
 
+    @property
+    def shut(self) -> str:
+        """Whether the house is `open`, `closed` or `moved`."""
+        ...
+
     def one(self, sql: str, arguments: Sequence[Cell] = ()) -> tuple[Cell, ...] | None:
         """The first row, or None."""
         ...
