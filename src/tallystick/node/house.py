@@ -26,6 +26,7 @@ from tallystick.node.door import Door
 from tallystick.node.doorstep import Arrival, Doorstep
 from tallystick.node.effects import Effects
 from tallystick.node.host import own_address
+from tallystick.node.houseclock import HouseClock
 from tallystick.node.http import HttpServer
 from tallystick.node.live import LiveTable
 from tallystick.node.machine import Machine
@@ -73,6 +74,7 @@ class House:
         self.started_ns = 0
         self.failed: asyncio.Event = asyncio.Event()
         self.stopping = False  # answers that have no end of their own end then
+        self._clock = HouseClock()
         self._doorstep: Doorstep | None = None
         self._sessions: dict[bytes, set[PairSession]] = {}
         self._connected: dict[bytes, set[Connection]] = {}  # by pair, confirmed or not, until the socket is closed
@@ -89,10 +91,10 @@ class House:
     async def start(self) -> None:
         """Settle what a crash left open, let the standing pairs in, listen. Raises: Unavailable, Refused."""
         settings = self.machine.settings
-        now_ns = time.time_ns()
         stored = self.machine.memory.get("pair time")
-        self.started_ns = max(now_ns, stored if isinstance(stored, int) else 0)
-        self._doorstep = Doorstep(self.machine, self, self.started_ns)
+        self._clock = HouseClock(stored if isinstance(stored, int) else 0)
+        self.started_ns = self.clock()
+        self._doorstep = Doorstep(self.machine, self, self.clock)
         self.archive = await asyncio.to_thread(Archive.open, settings.root, ArchiveSettings(versions_per_path=settings.versions))
         completed = await asyncio.to_thread(settle_archive, self.archive)
         await asyncio.to_thread(self.machine.store.settle_open_effects, self.clock(), completed=completed)
@@ -137,7 +139,7 @@ class House:
 
     def clock(self) -> int:
         """Pair time, UTC nanoseconds: never backwards (docs/spec/knock.md, section 4)."""
-        return time.time_ns() if self._doorstep is None else self._doorstep.now_ns
+        return self._clock.now_ns()
 
     @property
     def _step(self) -> Doorstep:
@@ -199,20 +201,21 @@ class House:
         """Once a second: tags ahead, what lapsed, what to remember; sooner while there are tags to compute."""
         beat = 0
         while True:
-            before_ns = self.clock()
             more = self._step.tick()
             await asyncio.sleep(BUSY_TICK_S if more else TICK_S)
             if more:
                 continue
             beat += 1
-            jumped = time.time_ns() < before_ns - 60 * SECOND_NS and beat % 60 == 1
+            jump_ns = self._clock.jump_ns()
             if self.machine.store.failure is not None:
                 log.error("the ledger has stopped; so does the house", extra={"reason": self.machine.store.failure.message})
                 self.failed.set()
                 return
             try:
-                if jumped:
-                    event = Event.of(Kind.CLOCK_JUMPED, self.clock(), observed=max(time.time_ns(), 0), what="backwards")
+                if jump_ns:
+                    what = "backwards" if jump_ns < 0 else "forwards"
+                    log.warning("the system clock was set", extra={"what": what, "seconds": abs(jump_ns) // SECOND_NS})
+                    event = Event.of(Kind.CLOCK_JUMPED, self.clock(), observed=max(time.time_ns(), 0), what=what)
                     await self.machine.store.record(event)
                 await self._chores(beat)
             except TallyError as error:
@@ -484,7 +487,7 @@ class House:
             "sessions_open": sum(len(sessions) for sessions in self._sessions.values()),
             "proposals_open": len(self.machine.store.inbox()),
             "ledger_entries": self.machine.store.size(),
-            "uptime_seconds": (time.time_ns() - self.started_ns) / 1e9,
+            "uptime_seconds": (self.clock() - self.started_ns) / 1e9,
         }
 
     def healthy(self) -> bool:
