@@ -17,10 +17,10 @@ from tallystick.gate.statement import sign_statement
 from tallystick.keys import Signer
 from tallystick.net.tcp import house_open
 from tallystick.net.udp import Origin, UdpPort
-from tallystick.node.checkpoints import Publisher
 from tallystick.node.connection import Connection
 from tallystick.node.house import House
 from tallystick.node.machine import Machine
+from tallystick.node.publisher import Publisher
 from tallystick.node.settings import load
 from tallystick.pair.ceremony import HouseCeremony
 from tallystick.pair.invite import Invite, invite_id, invite_keys

@@ -21,8 +21,9 @@ from tallystick.channel.session import Session
 from tallystick.errors import Unavailable
 from tallystick.net.tcp import house_open
 from tallystick.net.udp import Origin, UdpPort
-from tallystick.node.checkpoints import Ask, Publisher, read_message, write_message
+from tallystick.node.checkpoints import Ask, read_message, write_message
 from tallystick.node.connection import Connection
+from tallystick.node.publisher import Publisher
 from tallystick.pair.pairing import Role, derive_pair_keys
 from tallystick.passage.effect import secret_name
 from tallystick.primitives import X25519KeyPair

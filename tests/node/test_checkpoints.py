@@ -18,7 +18,6 @@ from tallystick.node.checkpoints import (
     Cosign,
     ForkError,
     Message,
-    Publisher,
     Show,
     Witness,
     fork_event,
@@ -26,6 +25,7 @@ from tallystick.node.checkpoints import (
     write_message,
 )
 from tallystick.node.machine import Machine, log_name_of
+from tallystick.node.publisher import Publisher
 from tallystick.storage.rows import CheckpointRow
 from tallystick.tlog.checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
 from tallystick.tlog.cosignature import sign_checkpoint, verifier

@@ -8,8 +8,6 @@ two signed checkpoints as evidence.
 import contextlib
 import fcntl
 import os
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +18,10 @@ from tallystick.errors import Malformed, Unavailable, Unproven
 from tallystick.ledger.event import Event, Kind
 from tallystick.node.machine import ED25519_TYPE, ML_DSA_44_TYPE, Machine, log_name_of
 from tallystick.pair.outcome import Half
-from tallystick.storage.rows import CheckpointRow, PairRow
-from tallystick.tlog.checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
-from tallystick.tlog.cosignature import cosign, sign_checkpoint, verifier
-from tallystick.tlog.note import SignatureType, Verifier, VerifierKey, parse_signature
+from tallystick.storage.rows import PairRow
+from tallystick.tlog.checkpoint import read_checkpoint, verify_checkpoint
+from tallystick.tlog.cosignature import cosign, verifier
+from tallystick.tlog.note import SignatureType, Verifier, VerifierKey
 from tallystick.tlog.proof import verify_consistency
 from tallystick.tlog.tree import HASH_BYTES, MAX_SIZE
 
@@ -84,68 +82,6 @@ def read_message(raw: bytes) -> Message:
         case [3, str(line)]:
             return Cosign(line)
     raise Malformed("not a checkpoint message")
-
-
-class Publisher:
-    """Signs a house's checkpoints: never before the entries are durable, never two for one size. Safe from any thread."""
-
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-        self._lock = threading.Lock()
-
-    def newest(self, *, fresh: bool = False) -> CheckpointRow:
-        """The newest signed checkpoint, at most a second behind the ledger; with `fresh`, of the ledger as it is now.
-
-        Raises: Unavailable.
-        """
-        store = self._machine.store
-        with self._lock:
-            latest = store.latest_checkpoint()
-            size, root = store.head()
-            now_ns = time.time_ns()
-            if latest is not None and (latest.size == size or (not fresh and 0 <= now_ns - latest.time_ns < FRESH_NS)):
-                return latest
-            keys = self._machine.vault.log
-            note = sign_checkpoint(
-                Checkpoint(origin=self._machine.log_name, size=size, root=root),
-                ed25519=(keys.ed25519.public.raw, keys.ed25519.sign),
-                ml_dsa_44=(keys.ml_dsa_44.public.raw, keys.ml_dsa_44.sign),
-                time_s=now_ns // 10**9,
-            )
-            store.put_checkpoint(size, root, note, now_ns)
-            return CheckpointRow(size=size, root=root, time_ns=now_ns, note=note)
-
-    def show(self, seen: int) -> Show:
-        """The newest checkpoint, and its proof from `seen`; none where the client saw more than there ever was. Raises: Unavailable."""
-        newest = self.newest()
-        if seen > newest.size:
-            # It saw more than was ever signed here: either end was rolled back, and only it can prove it. No reason to sign anew.
-            return Show(newest.note, ())
-        return Show(newest.note, self._machine.store.consistency(seen, newest.size) if 0 < seen < newest.size else ())
-
-    def cosigned(self, pair: PairRow, shown: bytes, line: str, now_ns: int) -> Event:
-        """The event of a pair's cosignature over the note that its session was shown. Raises: Malformed, Unproven."""
-        signature = parse_signature(line.removesuffix("\n"))
-        if signature.line() != line:
-            raise Malformed("a cosignature is one line with its newline")
-        key = VerifierKey(name=log_name_of(pair.subject), type=SignatureType.COSIGNATURE, public=pair.witness_key)
-        if signature.name != key.name or signature.key_id != key.key_id:
-            raise Unproven("the cosignature is not by this pair's witness key")
-        checkpoint, note = read_checkpoint(shown)
-        verifier(key).verify(note.text.encode(), signature.signature)
-        return Event.of(
-            Kind.CHECKPOINT_COSIGNED,
-            now_ns,
-            "pair",
-            pairing=pair.pairing,
-            pair=pair.pairing,
-            origin_hash=checkpoint.origin_hash,
-            size=checkpoint.size,
-            root=checkpoint.root,
-            cosigner=signature.name,
-            by="peer",
-            ext={"cosignature": line.encode()},
-        )
 
 
 class ForkError(Unproven):

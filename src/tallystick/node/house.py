@@ -20,7 +20,6 @@ from tallystick.ledger.receipt import Receipt
 from tallystick.net.address import split
 from tallystick.net.stream import VISIBLE
 from tallystick.node.archive import archive_routes, settle_archive
-from tallystick.node.checkpoints import Publisher
 from tallystick.node.connection import Connection
 from tallystick.node.door import Door
 from tallystick.node.doorstep import Arrival, Doorstep
@@ -30,6 +29,7 @@ from tallystick.node.houseclock import HouseClock
 from tallystick.node.http import HttpServer
 from tallystick.node.live import LiveTable
 from tallystick.node.machine import Machine
+from tallystick.node.publisher import Publisher
 from tallystick.node.rooms import house_routes
 from tallystick.node.sessions import InviteSession, PairSession
 from tallystick.node.statements import Statements
@@ -91,6 +91,7 @@ class House:
     async def start(self) -> None:
         """Settle what a crash left open, let the standing pairs in, listen. Raises: Unavailable, Refused."""
         settings = self.machine.settings
+        await asyncio.to_thread(self.publisher.check)
         stored = self.machine.memory.get("pair time")
         self._clock = HouseClock(stored if isinstance(stored, int) else 0)
         self.started_ns = self.clock()
@@ -106,6 +107,7 @@ class House:
             Event.of(Kind.STARTED, self.clock(), software=f"tallystick {__version__}", size=size, root=root, vault="file")
         )
         self.port = self._step.listen()
+        self.publisher.start()
         self.spawn(self._tick(), lambda _: self.failed.set())
 
     async def stop(self) -> None:
@@ -128,6 +130,7 @@ class House:
         with contextlib.suppress(TallyError):
             self._remember()
             await self.machine.store.record(Event.of(Kind.STOPPED, self.clock(), what="ordered"))
+        await asyncio.to_thread(self.publisher.stop)
         self.workers.close()
         if self.archive is not None:
             self.archive.close()
@@ -224,6 +227,7 @@ class House:
 
     async def _chores(self, beat: int) -> None:
         if beat % 10 == 0:
+            self.publisher.wake()  # other processes append to this ledger too
             await self._lapse()
             await asyncio.to_thread(self._remember)
         if beat % 3600 == 0 and self.archive is not None:
@@ -487,6 +491,7 @@ class House:
             "sessions_open": sum(len(sessions) for sessions in self._sessions.values()),
             "proposals_open": len(self.machine.store.inbox()),
             "ledger_entries": self.machine.store.size(),
+            **self.publisher.figures(),
             "uptime_seconds": (self.clock() - self.started_ns) / 1e9,
         }
 

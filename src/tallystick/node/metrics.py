@@ -25,6 +25,9 @@ GAUGES: Final[Mapping[str, str]] = {
     "sessions_open": "Sealed sessions open now.",
     "proposals_open": "Pairings that wait for a human key.",
     "ledger_entries": "Entries in the ledger.",
+    "ledger_published": "Entries under the published checkpoint.",
+    "ledger_unpublished": "Entries that no published checkpoint covers yet.",
+    "publication_failing": "1 while checkpoints cannot be published.",
     "uptime_seconds": "Seconds since the house was started.",
 }
 COUNTERS: Final[Mapping[str, str]] = {

@@ -18,6 +18,7 @@ from tallystick.node.inviting import invite_at_house
 from tallystick.node.local import LocalServer
 from tallystick.node.machine import Machine
 from tallystick.node.metrics import MetricsServer
+from tallystick.node.publisher import published_json
 from tallystick.node.records import page_of
 from tallystick.node.rooms import inbox_view, pairs_view
 from tallystick.node.settings import Settings
@@ -100,6 +101,7 @@ def _handlers(house: House) -> Mapping[str, Any]:
             "port": house.port,
             "entries": size,
             "root": root.hex(),
+            "published": published_json(house.publisher.state()),
             "open_proposals": len(await asyncio.to_thread(inbox_view, house)),
             "pairs": await asyncio.to_thread(pairs_view, house),
         }

@@ -1,0 +1,343 @@
+"""The publisher: the one place that signs a house's checkpoints, and puts its tiles before them (docs/spec/tiles.md).
+
+Order: entries durable in the database -> tiles and bundles written and synced -> nothing signed before contradicts it -> checkpoint
+signed -> kept in the database -> cosignatures collected -> `checkpoint` renamed into place. Whoever is shown a checkpoint can rely on
+its tiles: from them and the bodies everything up to it comes back.
+
+A thread does it, woken by appends, at most once a second; whoever needs a newer one at once asks `newest(fresh=True)`. It works on what
+is durable already and with a connection of its own, so no append waits for it. When it fails, the ledger goes on: on a full disk it
+tries again, after any other error it waits for the next start. Either way the house says so (`status`, the metrics, `tally doctor`).
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from tallystick.errors import Malformed, Refused, TallyError, Unavailable, Unproven
+from tallystick.ledger.event import Event, Kind
+from tallystick.ledger.receipt import Grade, Receipt
+from tallystick.node.checkpoints import Show
+from tallystick.node.machine import ED25519_TYPE, ML_DSA_44_TYPE, Machine, log_name_of
+from tallystick.storage.rows import CheckpointRow, PairRow
+from tallystick.storage.tiles import PASSING, TileFiles
+from tallystick.storage.tilesource import TileSource
+from tallystick.tlog.checkpoint import Checkpoint, read_checkpoint
+from tallystick.tlog.cosignature import sign_checkpoint, verifier
+from tallystick.tlog.note import SignatureType, VerifierKey, parse_signature
+from tallystick.tlog.prooffile import ProofFile
+from tallystick.tlog.tile import growth
+
+FRESH_NS: Final = 10**9
+FRESH_S: Final = 1.0
+RETRY_S: Final = 5.0  # after an error that may pass
+
+Collect = Callable[[CheckpointRow], bytes]
+
+log = logging.getLogger("tallystick")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """How publication stands. `size`: of the checkpoint in place.  `lag`: entries that no published checkpoint covers."""
+
+    size: int
+    signed: int
+    lag: int
+    failure: str
+    for_good: bool
+    """Whether nothing is published any more until the house is started again."""
+
+
+class Publisher:
+    """Signs and publishes one house's checkpoints. Safe from any thread; `start` adds the thread that publishes by itself."""
+
+    def __init__(self, machine: Machine, files: TileFiles | None = None) -> None:
+        """Touches no disk. `files`: where to publish; the home's `tiles/` when nothing is said."""
+        self._machine = machine
+        self._files = files if files is not None else TileFiles(machine.home.tiles)
+        self._source = TileSource(machine.store.path)
+        self._signing = threading.Lock()  # tiles, signature, database
+        self._placing = threading.Lock()  # cosignatures and the file in its place
+        self._covered: int | None = None  # the size up to which this process knows the tiles to be on the disk
+        self._placed_size = 0
+        self._failure: TallyError | None = None
+        self._for_good = False
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.may_sign: Callable[[], bool] = lambda: True
+        """A house that is closed signs nothing; it shows the newest that it has."""
+        self.collect: Collect = lambda row: row.note
+        """Gathers cosignatures: the note with more lines. May take its time; it is asked by the publishing thread alone.
+
+        What it raises keeps the checkpoint from being published (fail-closed), not from being signed."""
+
+    def check(self) -> None:
+        """At a start: what lies in `tiles/checkpoint` and was signed by this house, its ledger must continue.
+
+        A file that is not ours, or was changed, proves nothing and is replaced.
+        Raises: Refused: the ledger was rolled back or changed.
+        """
+        store = self._machine.store
+        try:
+            data = self._files.checkpoint()
+            if data is None:
+                return
+            checkpoint, note = read_checkpoint(data)
+        except (Malformed, Unavailable) as error:
+            log.warning("the published checkpoint cannot be read; it is made again", extra={"reason": error.message})
+            return
+        if checkpoint.size <= store.size() and store.root_at(checkpoint.size) == checkpoint.root:
+            self._placed_size = checkpoint.size
+            return
+        keys = self._machine.vault.log
+        name = log_name_of(self._machine.house_id)
+        if checkpoint.origin != name and not checkpoint.origin.startswith(name + "/"):
+            log.warning("the published checkpoint is of another log; it is replaced", extra={"log": checkpoint.origin})
+            return
+        ours = [
+            verifier(VerifierKey(name=checkpoint.origin, type=SignatureType(kind), public=public))
+            for kind, public in ((ED25519_TYPE, keys.ed25519.public.raw), (ML_DSA_44_TYPE, keys.ml_dsa_44.public.raw))
+        ]
+        try:
+            note.verify(ours)
+        except Unproven:
+            log.warning("the published checkpoint is not ours; it is replaced")
+            return
+        raise Refused(
+            f"this ledger has {store.size()} entries and does not continue the {checkpoint.size} that were published",
+            "It was rolled back or changed. See `tally verify` and `tally restore`.",
+        )
+
+    # --- The thread ---------------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """From now on publish by itself. Raises: Unavailable: the ledger is closed."""
+        self._thread = threading.Thread(target=self._run, name="tally-publisher", daemon=True)
+        self._machine.store.when_grown(self._wake.set)
+        self._wake.set()
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Publish what is new within a second."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Publish what is new, then end the thread. Idempotent."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._stop.set()
+            self._wake.set()
+            thread.join()
+        with self._signing:
+            self._source.close()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            last = self._stop.is_set()
+            self._turn()
+            if last:
+                return
+            failing = self._failure is not None
+            self._stop.wait(RETRY_S if failing else FRESH_S)
+            if failing and not self._for_good:
+                self._wake.set()
+
+    def _turn(self) -> None:
+        if self._machine.store.failure is not None:
+            return  # the ledger has stopped, and the house is about to
+        try:
+            self.publish()
+        except TallyError:
+            pass  # said and shown, see _failed
+        except Exception as error:
+            log.error("a defect of ours", exc_info=error)
+            self._failed(Unavailable("publication stopped: an internal error"))
+            self._for_good = True
+
+    # --- Publication --------------------------------------------------------------------------------------------------------------
+
+    def publish(self) -> CheckpointRow:
+        """Publish the ledger as it is now. Returns: its checkpoint. Raises: Unavailable, Refused."""
+        row = self._newest(fresh=True)
+        with self._placing:
+            try:
+                self._place(row)
+            except TallyError as error:
+                self._failed(error)
+                raise
+        self._failure = None
+        return row
+
+    def newest(self, *, fresh: bool = False) -> CheckpointRow:
+        """The newest signed checkpoint, at most a second behind the ledger; with `fresh`, of the ledger as it is now.
+
+        Raises: Unavailable, Refused; without `fresh` only when none was ever signed: else the last one is shown while publication fails.
+        """
+        row = self._newest(fresh=fresh)
+        if row.size != self._placed_size:
+            self._wake.set()
+        return row
+
+    def _newest(self, *, fresh: bool) -> CheckpointRow:
+        store = self._machine.store
+        with self._signing:
+            latest = store.latest_checkpoint()
+            size, root = store.head()
+            now_ns = time.time_ns()
+            if latest is not None:
+                young = 0 <= now_ns - latest.time_ns < FRESH_NS
+                if (latest.size == size and self._covered == size) or (young and not fresh) or not self.may_sign():
+                    return latest
+            elif not self.may_sign():
+                raise Unavailable("this house is closed, and has never signed a checkpoint")
+            try:
+                self._cover(size)
+                return latest if latest is not None and latest.size == size else self._sign(latest, size, root, now_ns)
+            except TallyError as error:
+                self._failed(error)
+                if fresh or latest is None:
+                    raise
+                return latest
+
+    def _cover(self, size: int) -> None:
+        """Every tile and bundle of a tree of this size is on the disk."""
+        if self._for_good and self._failure is not None:
+            raise self._failure  # nobody knows what the disk holds
+        if self._covered == size:
+            return
+        with self._files.alone():
+            if self._covered is None:
+                # The first time: what an earlier process left unfinished goes away, and what is missing is made again.
+                self._files.mend()
+                start = self._last_published(size)
+                self._files.put(self._source.files(self._files.lacks(growth(0, start))))
+            else:
+                start = self._covered
+            self._files.put(self._source.files(growth(start, size)))
+        self._covered = size
+
+    def _last_published(self, size: int) -> int:
+        """The size of the checkpoint in place, if it is one of this tree; else 0."""
+        try:
+            note = self._files.checkpoint()
+            checkpoint = None if note is None else read_checkpoint(note)[0]
+        except Malformed:
+            return 0
+        if checkpoint is None or not 0 < checkpoint.size <= size:
+            return 0
+        return checkpoint.size if self._machine.store.root_at(checkpoint.size) == checkpoint.root else 0
+
+    def _sign(self, latest: CheckpointRow | None, size: int, root: bytes, now_ns: int) -> CheckpointRow:
+        """Sign, and keep it before anybody sees it. The caller holds the lock."""
+        store = self._machine.store
+        if latest is not None and (latest.size > size or store.root_at(latest.size) != latest.root):
+            raise Refused(f"this ledger does not continue the checkpoint of {latest.size} entries that it signed", "Run `tally verify`.")
+        keys = self._machine.vault.log
+        note = sign_checkpoint(
+            Checkpoint(origin=self._machine.log_name, size=size, root=root),
+            ed25519=(keys.ed25519.public.raw, keys.ed25519.sign),
+            ml_dsa_44=(keys.ml_dsa_44.public.raw, keys.ml_dsa_44.sign),
+            time_s=now_ns // 10**9,
+        )
+        store.put_checkpoint(size, root, note, now_ns)
+        return CheckpointRow(size=size, root=root, time_ns=now_ns, note=note)
+
+    def _place(self, row: CheckpointRow) -> None:
+        """Collect cosignatures and put the checkpoint into its place; then partials that nobody needs any more go."""
+        if row.size == self._placed_size:
+            return
+        note = self.collect(row)
+        if note != row.note:
+            self._machine.store.put_checkpoint(row.size, row.root, note, row.time_ns)
+        with self._files.alone():
+            before = self._last_published(row.size)
+            self._files.put_checkpoint(note)
+            self._placed_size = row.size
+            self._files.tidy(growth(before, row.size))
+
+    def _failed(self, error: TallyError) -> None:
+        """Publication failed: say so once, and for good unless it may pass."""
+        cause = error.__cause__
+        passing = isinstance(cause, OSError) and cause.errno in PASSING
+        if self._failure is None or self._failure.message != error.message:
+            log.error("publication failed; the ledger goes on", extra={"reason": error.message})
+        self._failure = error
+        self._for_good = self._for_good or (isinstance(cause, OSError) and not passing)
+
+    # --- What others ask --------------------------------------------------------------------------------------------------------
+
+    def state(self) -> Published:
+        """How publication stands. Raises: Unavailable."""
+        store = self._machine.store
+        latest = store.latest_checkpoint()
+        failure = self._failure
+        return Published(
+            size=self._placed_size,
+            signed=0 if latest is None else latest.size,
+            lag=store.size() - self._placed_size,
+            failure="" if failure is None else failure.message,
+            for_good=self._for_good,
+        )
+
+    def figures(self) -> dict[str, float]:
+        """For the metrics port. Raises: Unavailable."""
+        state = self.state()
+        return {"ledger_published": state.size, "ledger_unpublished": state.lag, "publication_failing": float(bool(state.failure))}
+
+    def included(self, receipt: Receipt) -> Receipt:
+        """The same entry under a signed checkpoint: grade *included*. Raises: Unavailable, Refused."""
+        row = self._machine.store.latest_checkpoint()
+        if row is None or row.size <= receipt.index:
+            row = self.newest(fresh=True)
+        return Receipt(receipt.index, receipt.leaf_hash, Grade.INCLUDED, row.size)
+
+    def prove(self, index: int, *, extra: bytes = b"") -> ProofFile:
+        """The proof that an entry is in this log, under the newest checkpoint. Raises: Unavailable, Refused; Misuse: no such entry."""
+        row = self._machine.store.latest_checkpoint()
+        if row is None or row.size <= index:
+            row = self.newest(fresh=True)
+        hashes = self._machine.store.inclusion(index, row.size)
+        return ProofFile(index=index, hashes=hashes, note=row.note, extra=extra)
+
+    def show(self, seen: int) -> Show:
+        """The newest checkpoint, and its proof from `seen`; none where the client saw more than there ever was. Raises: Unavailable."""
+        newest = self.newest()
+        if seen > newest.size:
+            # It saw more than was ever signed here: either end was rolled back, and only it can prove it. No reason to sign anew.
+            return Show(newest.note, ())
+        return Show(newest.note, self._machine.store.consistency(seen, newest.size) if 0 < seen < newest.size else ())
+
+    def cosigned(self, pair: PairRow, shown: bytes, line: str, now_ns: int) -> Event:
+        """The event of a pair's cosignature over the note that its session was shown. Raises: Malformed, Unproven."""
+        signature = parse_signature(line.removesuffix("\n"))
+        if signature.line() != line:
+            raise Malformed("a cosignature is one line with its newline")
+        key = VerifierKey(name=log_name_of(pair.subject), type=SignatureType.COSIGNATURE, public=pair.witness_key)
+        if signature.name != key.name or signature.key_id != key.key_id:
+            raise Unproven("the cosignature is not by this pair's witness key")
+        checkpoint, note = read_checkpoint(shown)
+        verifier(key).verify(note.text.encode(), signature.signature)
+        return Event.of(
+            Kind.CHECKPOINT_COSIGNED,
+            now_ns,
+            "pair",
+            pairing=pair.pairing,
+            pair=pair.pairing,
+            origin_hash=checkpoint.origin_hash,
+            size=checkpoint.size,
+            root=checkpoint.root,
+            cosigner=signature.name,
+            by="peer",
+            ext={"cosignature": line.encode()},
+        )
+
+
+def published_json(state: Published) -> dict[str, object]:
+    """How publication stands, as `status` shows it."""
+    return {"size": state.size, "signed": state.signed, "lag": state.lag, "failure": state.failure or None, "for_good": state.for_good}
