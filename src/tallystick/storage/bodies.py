@@ -15,7 +15,7 @@ in its own transaction, and syncs these files for many bodies at once (storage/b
 
 import os
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -31,6 +31,7 @@ MAX_OPENING_BYTES: Final = 1 << 20
 TAG_BYTES: Final = 16
 SEAL_BYTES: Final = 16  # the AEAD's tag
 MAX_SLOTS: Final = 1 << 31
+_RECORDS_READ: Final = 4_096  # at once
 
 _RECORD: Final = struct.Struct(">B3xII4x16s32s")  # state, first unit, bytes of the opening, tag, key
 _LIVE, _ERASED = 1, 2
@@ -138,20 +139,34 @@ class Bodies:
         try:
             places: list[tuple[int, int]] = []
             for slot in slots:
-                if slot * RECORD_BYTES >= os.fstat(self._keys).st_size:
-                    continue
                 state, unit, length, _, _ = self._record(slot)
                 if state != 0:
                     # State, place and length stay, so that a second call after a crash finds the sealed bytes.
                     self._write(self._keys, _RECORD.pack(_ERASED, unit, length, bytes(TAG_BYTES), bytes(32)), slot * RECORD_BYTES)
                     places.append((unit, length))
-            self._disk.fdatasync(self._keys)
+            if places:
+                self._disk.fdatasync(self._keys)
             for unit, length in places:
                 segment = self._segment(unit // SEGMENT_UNITS)
                 self._write(segment, bytes(_units(length) * UNIT_BYTES), unit % SEGMENT_UNITS * UNIT_BYTES)
-                self._disk.fdatasync(segment)
+            for number in {unit // SEGMENT_UNITS for unit, _ in places}:
+                self._disk.fdatasync(self._segment(number))
         except OSError as error:
             raise _unavailable(error) from error
+
+    def living(self, first: int = 0) -> Iterator[int]:
+        """The slots from `first` on that hold a body. Raises: Unavailable."""
+        while True:
+            try:
+                records = os.pread(self._keys, _RECORDS_READ * RECORD_BYTES, first * RECORD_BYTES)
+            except OSError as error:
+                raise _unavailable(error) from error
+            for at in range(0, len(records) - RECORD_BYTES + 1, RECORD_BYTES):
+                if records[at] == _LIVE:
+                    yield first + at // RECORD_BYTES
+            if len(records) < _RECORDS_READ * RECORD_BYTES:
+                return
+            first += _RECORDS_READ
 
     def count(self) -> int:
         """How many slots there are, erased ones included. Raises: Unavailable."""

@@ -5,6 +5,7 @@ loaded anew whenever another process has written. Nothing here starts a thread; 
 """
 
 import contextlib
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ TILE: Final = 256  # C2SP tlog-tiles: hashes in a full tile
 LEVEL_SHIFT: Final = 56  # tiles.id = level << 56 | n
 BUSY_MS: Final = 10_000
 MAX_CACHED_IDS: Final = 65_536
+_PASSING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 
 _INSERT_ENTRY: Final = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _KEEP: Final = "INSERT INTO checkpoints VALUES (?, ?, ?, ?) ON CONFLICT (size) DO UPDATE SET time_ns = ?3, note = ?4 WHERE root = ?2"
@@ -112,6 +114,13 @@ def unavailable(error: apsw.Error) -> Unavailable:
     return Unavailable(f"the ledger's disk failed: {error}", "Whether the last entries were kept is seen at the next start.")
 
 
+def passing(error: BaseException) -> bool:
+    """Whether a failed call has changed nothing on the disk, and may work again later."""
+    if isinstance(error, Unavailable) and isinstance(error.__cause__, OSError):
+        return error.__cause__.errno in _PASSING
+    return isinstance(error, (apsw.FullError, apsw.BusyError, apsw.LockedError))
+
+
 def make_file(path: Path) -> None:
     """Create the database's file, for its owner alone. Raises: Refused when it is there, Unavailable."""
     try:
@@ -139,6 +148,7 @@ class Book:
         self._times: list[int] = []
         self._ids: dict[bytes, int] = {}
         self._pending: list[_Pending] = []
+        self._sealed: tuple[int, ...] = ()  # the slots that the group at hand has written
         self._accepted: list[Request] = []
         self.fresh_bytes = 0  # of bodies that this process has written and not yet synced
         self.indexed = 0  # below it every target is indexed, as far as this process knows
@@ -188,8 +198,7 @@ class Book:
         Raises: apsw.Error, or Unavailable from the bodies, when the transaction failed: then nothing of it is kept, unless the
         disk failed in the commit itself, which only the next start can tell.
         """
-        slots: tuple[int, ...] = ()
-        self._pending, self._accepted = [], []
+        self._pending, self._accepted, self._sealed = [], [], ()
         self.db.execute("BEGIN IMMEDIATE")
         try:
             self._reload_if_changed()
@@ -198,21 +207,21 @@ class Book:
                 if request.checkpoint is not None:
                     self._keep(request.checkpoint)
             if self._pending:
-                slots = self._store_bodies()
+                self._store_bodies()
                 tree, hashes = self._store_entries()
                 self._store_tiles(hashes)
             else:
                 tree, hashes = self.tree, []
             self.db.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             self._data_version = self._shut = None  # whatever was cached, load it again
             self._ids.clear()
             with contextlib.suppress(apsw.Error):
                 if self.db.in_transaction:
                     self.db.execute("ROLLBACK")
-            if slots and self.bodies is not None:
-                with contextlib.suppress(Unavailable):
-                    self.bodies.erase(slots)
+            if passing(error):  # after an error of the disk the next start does it
+                with contextlib.suppress(apsw.Error, Unavailable):
+                    self._drop_sealed()
             raise
         receipts = [Receipt(index, digest, Grade.RECORDED, tree.size) for index, digest in enumerate(hashes, self.tree.size)]
         at = 0
@@ -269,20 +278,32 @@ class Book:
         if not self._take(Request((event,), (entry.encode(event),))):
             raise AssertionError("a fork could not be recorded")
 
-    def _store_bodies(self) -> tuple[int, ...]:
+    def _drop_sealed(self) -> None:
+        """Destroy the bodies of a group that was not kept: no later erasure could name them. Raises: apsw.Error, Unavailable."""
+        if not self._sealed or self.bodies is None:
+            return
+        self.db.execute("BEGIN IMMEDIATE")  # their slots may be another process's by now
+        try:
+            first, last = min(self._sealed), max(self._sealed)
+            taken = {slot for (slot,) in self.db.execute("SELECT slot FROM bodies WHERE slot BETWEEN ? AND ?", (first, last))}
+            self.bodies.erase(slot for slot in self._sealed if slot not in taken)
+        finally:
+            self.db.execute("ROLLBACK")
+
+    def _store_bodies(self) -> None:
         """Put the openings where they can be erased. This transaction makes them durable; their files are synced later, many at once."""
         first = self.tree.size
         wanted = [(at, leaf, opening) for at, (_, leaf, opening, _) in enumerate(self._pending, first) if opening]
         if not wanted:
-            return ()
+            return
         if self.bodies is None:
             raise AssertionError("openings were given to a ledger without a body store")
         bodies = self.bodies.seal([(leaf_hash(leaf)[:TAG_BYTES], opening) for _, leaf, opening in wanted])
+        self._sealed = tuple(body.slot for body in bodies)
         self.bodies.write(bodies)
         self.db.executemany("INSERT INTO bodies VALUES (?, ?)", [(at, body.slot) for (at, _, _), body in zip(wanted, bodies, strict=True)])
         self.db.executemany("INSERT INTO fresh VALUES (?, ?, ?, ?)", bodies)
         self.fresh_bytes += sum(len(body.sealed) for body in bodies)
-        return tuple(body.slot for body in bodies)
 
     def settle_bodies(self) -> None:
         """Sync the files of bodies, written again where they may be lost; from then on the database need not keep them.
@@ -295,11 +316,22 @@ class Book:
             return
         if rows:
             if self._unsure:
-                self.bodies.write(Sealed(*row) for row in self.db.execute("SELECT slot, unit, record, sealed FROM fresh"))
+                self._write_fresh(self.bodies)
             self._unsure = True  # the pages of a failed sync count as clean: a second sync would say nothing
             self.bodies.sync({unit // SEGMENT_UNITS for _, unit in rows})
             self.db.execute("DELETE FROM fresh WHERE slot <= ?", (max(slot for slot, _ in rows),))
         self._unsure = False
+
+    def _write_fresh(self, bodies: Bodies) -> None:
+        """Held by the write lock: what another process erases meanwhile must not come back."""
+        begun = not self.db.in_transaction
+        if begun:
+            self.db.execute("BEGIN IMMEDIATE")
+        try:
+            bodies.write(Sealed(*row) for row in self.db.execute("SELECT slot, unit, record, sealed FROM fresh"))
+        finally:
+            if begun:
+                self.db.execute("ROLLBACK")
 
     def index_targets(self) -> None:
         """Bring the index of targets a step further. Raises: apsw.Error."""
@@ -409,8 +441,11 @@ class Book:
         """An erasure is told as done when nothing of it is left on the disk, the write-ahead log included."""
         try:
             self.destroy_erased()
-        except apsw.BusyError:
-            late = Unavailable("recorded, but a reader still holds the old bytes", "It is finished with the next erasure or start.")
+        except (apsw.Error, Unavailable) as error:
+            if not passing(error):
+                raise
+            why = "a reader still holds the old bytes" if isinstance(error, (apsw.BusyError, apsw.LockedError)) else "the disk is full"
+            late = Unavailable(f"recorded, but {why}", "It is finished with the next erasure or start.")
             for request in self._accepted:
                 if any(event.kind is Kind.BODY_ERASED for event in request.events):
                     request.outcome = late
@@ -424,7 +459,7 @@ class Book:
         if slots and self.bodies is not None:
             self.bodies.erase(slots)
         self.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        self.db.execute("DELETE FROM erasing")
+        self.db.executemany("DELETE FROM erasing WHERE slot = ?", [(slot,) for slot in slots])
 
     def sweep(self) -> None:
         """At a start: write bodies again that a crash may have taken, destroy those of groups that were never committed, and finish
@@ -441,7 +476,7 @@ class Book:
             last = row[0] if row is not None else -1
             if not isinstance(last, int):
                 raise AssertionError("a slot is a number")
-            self.bodies.erase(range(last + 1, self.bodies.count()))
+            self.bodies.erase(self.bodies.living(last + 1))
         finally:
             self.db.execute("COMMIT")
         if self.one("SELECT 1 FROM erasing") is not None:

@@ -11,7 +11,6 @@ the group.
 """
 
 import asyncio
-import errno
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ import apsw
 from tallystick.errors import TallyError, Unavailable
 from tallystick.ledger.event import Event
 from tallystick.ledger.receipt import Receipt
-from tallystick.storage.book import Book, Request, unavailable
+from tallystick.storage.book import Book, Request, passing, unavailable
 from tallystick.storage.rows import CheckpointRow
 from tallystick.storage.targets import STEP
 
@@ -34,9 +33,6 @@ MAX_QUEUED: Final = 65_536
 LATER_S: Final = 0.05
 SETTLE_BYTES: Final = 262_144  # of bodies in the database, until their files are synced
 CHECKPOINT_PAGES: Final = 4_000  # of 4 KiB: when the write-ahead log is brought home
-
-# A call that failed so has changed nothing on the disk; it may work again later.
-_PASSING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 
 Receipts = tuple[Receipt, ...]
 
@@ -180,7 +176,7 @@ class Writer:
         except apsw.Error as error:
             self._stop(group, unavailable(error))
         except Unavailable as error:
-            if _passing(error):
+            if passing(error):
                 _tell(group, error)
             else:
                 self._stop(group, error)
@@ -218,12 +214,8 @@ class Writer:
         except apsw.Error as error:
             self._stop((), unavailable(error))
         except Unavailable as error:
-            if not _passing(error):
+            if not passing(error):
                 self._stop((), error)
-
-
-def _passing(error: Unavailable) -> bool:
-    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _PASSING
 
 
 def _tell(group: Sequence[Ticket], failure: BaseException | None) -> None:
