@@ -26,6 +26,8 @@ def the_house(machine: Machine, name: str) -> PairRow:
             raise Misuse(f"{wanted} is not a house of this machine", "see `tally status`")
     else:
         rows = [row for row in machine.store.pairs() if row.role is Role.CLIENT and row.state in ("standing", "pending")]
+        # What an earlier pairing left waiting is no second house, as long as one stands.
+        rows = [row for row in rows if row.state == "standing"] or rows
         if not rows:
             raise Refused("this machine is paired with no house", "`tally pair INVITE` pairs it; an owner of the house makes the invite")
         if len(rows) > 1:
