@@ -125,6 +125,12 @@ def status(call: Call) -> None:
     emit("status", call.behind.status(call.settings()), as_json=call.as_json, render=_show_status)
 
 
+def _shown_publication(result: Result) -> str:
+    if result["published"] is None:
+        return ""
+    return f"{result['published']} entries" + (f"; NOT GOING ON: {result['publication']}" if result["publication"] else "")
+
+
 def _show_status(result: Result, out: Out) -> None:
     now_ns = time.time_ns()
     role = result["role"]
@@ -138,6 +144,7 @@ def _show_status(result: Result, out: Out) -> None:
             ("key", f"{result['key']} ({result['key_class']})"),
             ("listens", f"UDP {result['address']} port {result['port']}" if result["port"] else ""),
             ("ledger", f"{result['entries']} entries" + (f", root {result['root'][:SHORT_KEY]}" if result["root"] else "")),
+            ("published", _shown_publication(result)),
             ("inbox", f"{result['open_proposals']} waiting: `tally inbox`" if result["open_proposals"] else ""),
         ]
     )

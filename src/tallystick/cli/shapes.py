@@ -105,6 +105,8 @@ SHAPES: Final[Mapping[str, Shape]] = {
         "port": MAYBE_NUMBER,
         "entries": NUMBER,
         "root": MAYBE_TEXT,  # of the log, hex
+        "published": MAYBE_NUMBER,  # entries under the published checkpoint; null for a client
+        "publication": MAYBE_TEXT,  # why nothing is published, while it is so
         "open_proposals": NUMBER,
         "pairs": (PAIR,),
     },

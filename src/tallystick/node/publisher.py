@@ -340,4 +340,13 @@ class Publisher:
 
 def published_json(state: Published) -> dict[str, object]:
     """How publication stands, as `status` shows it."""
-    return {"size": state.size, "signed": state.signed, "lag": state.lag, "failure": state.failure or None, "for_good": state.for_good}
+    return {"published": state.size, "publication": state.failure or None}
+
+
+def published_size(machine: Machine) -> int:
+    """The size of the checkpoint that lies in a house's `tiles/`, 0 when there is none that can be read."""
+    try:
+        note = TileFiles(machine.home.tiles).checkpoint()
+        return 0 if note is None else read_checkpoint(note)[0].size
+    except (Malformed, Unavailable):
+        return 0

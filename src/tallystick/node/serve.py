@@ -101,7 +101,7 @@ def _handlers(house: House) -> Mapping[str, Any]:
             "port": house.port,
             "entries": size,
             "root": root.hex(),
-            "published": published_json(house.publisher.state()),
+            **published_json(house.publisher.state()),
             "open_proposals": len(await asyncio.to_thread(inbox_view, house)),
             "pairs": await asyncio.to_thread(pairs_view, house),
         }

@@ -42,6 +42,8 @@ def status(settings: Settings) -> dict[str, Any]:
             "port": running.get("port"),
             "entries": running.get("entries", size),
             "root": running.get("root", root.hex()),
+            "published": running.get("published", published_size(machine) if house else None),
+            "publication": running.get("publication"),
             "open_proposals": running.get("open_proposals", sum(item.kind == "pairing" for item in machine.store.inbox()) if house else 0),
             "pairs": pairs,
         }
