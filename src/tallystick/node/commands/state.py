@@ -8,6 +8,7 @@ from tallystick.keys import KeyId
 from tallystick.node.commands.here import ask_house, is_running
 from tallystick.node.home import holder_of
 from tallystick.node.machine import Machine
+from tallystick.node.publisher import published_size
 from tallystick.node.settings import Settings
 from tallystick.node.view import is_shown, pair_json
 from tallystick.pair.pairing import Role
