@@ -1,7 +1,12 @@
-"""What an acknowledged entry costs: ours beside a bare append + fdatasync and beside bare SQLite, in the same run on the same disk.
+"""What an acknowledged entry costs: ours beside a bare append + fdatasync, bare SQLite and two logs of PyPI, on the same disk.
 
-Every entry is durable before it is acknowledged. Rounds are interleaved and the medians compared, because disks have moods. Entries
-are about 256 bytes; the events are made beforehand, their leaves are written (encoded, hashed, projected) by us within the time.
+Every entry is durable before it is acknowledged. Rounds are interleaved and the ratio taken in each round, because disks have moods. Entries
+have 256 bytes; the events are made beforehand, their leaves are written (encoded, hashed, projected) by us within the time.
+
+- `append_1`: one caller who waits for each entry; the peer appends 256 bytes to a file and calls fdatasync.
+- `append_64`, `append_1024`: so many callers in one event loop, each waiting for its own entry. The peers get groups of 64 handed to them
+  and no callers: bare SQLite (one table, one blob, WAL, synchronous=FULL), PyPI tlog-scales (tiles, bundles and an Ed25519 checkpoint for
+  each group, as its `commit` does) and PyPI pymerkle (its SQLite tree, `append_entries`).
 """
 
 import asyncio
@@ -13,53 +18,27 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from bench.counts import QUICK, count
-from tallystick.keys.identity import KeyKind, PublicKey
+from bench.ledger_scene import Record, answer, origin
 from tallystick.ledger import entry
-from tallystick.ledger.event import Event, Kind
-from tallystick.primitives import Ed25519KeyPair, sha256
+from tallystick.ledger.event import Event
 from tallystick.storage.sqlite import Store
 
-ROUNDS = count(5, 1)
-ONE_S = 0.6 if not QUICK else 0.05  # of each round with one caller
-CALLERS = 64
-EACH = count(60, 2)  # entries of each of the 64 callers in a round
-
-
-def _origin() -> Event:
-    house = PublicKey(KeyKind.ED25519, Ed25519KeyPair.from_private(sha256(b"bench house")).public)
-    witness = Ed25519KeyPair.from_private(sha256(b"bench witness")).public
-    return Event.of(
-        Kind.ORIGIN,
-        1,
-        role="house",
-        house=bytes(house.key_id),
-        cose_key=house.cose_key(),
-        static_key=bytes(32),
-        witness_key=witness,
-        log_name="bench",
-        log_keys=((1, bytes(32)),),
-        vault="file",
-    )
-
-
-def _event() -> Event:
-    """An answer; its leaf has about 256 bytes."""
-    names = ("pairing", "key", "session", "signal_hash", "digest")
-    ids = {name: sha256(name.encode()) for name in names}
-    return Event.of(
-        Kind.ANSWER, 1_750_000_000_000_000_000, "pair", status=200, key_class="file", attestation="none", result="ok", length=70_000, **ids
-    )
+ROUNDS = count(15, 1)
+ONE_S = 0.25 if not QUICK else 0.02  # of each round with one caller
+GROUP = 64
+GROUPS = count(24, 1)  # in each round; tlog-scales gets a quarter of them
 
 
 def _for(seconds: float, step: Callable[[], object]) -> float:
     """Steps per second."""
-    count, start = 0, time.perf_counter()
+    steps, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
         step()
-        count += 1
-    return count / (time.perf_counter() - start)
+        steps += 1
+    return steps / (time.perf_counter() - start)
 
 
 async def _callers(store: Store, event: Event, callers: int, each: int) -> float:
@@ -72,55 +51,117 @@ async def _callers(store: Store, event: Event, callers: int, each: int) -> float
     return callers * each / (time.perf_counter() - start)
 
 
-def _sqlite_groups(db: sqlite3.Connection, leaf: bytes, groups: int) -> float:
-    """Bare inserts in groups of 64, each group a transaction."""
+class Peer(Protocol):
+    """Something that takes a group of leaves and returns when they are durable."""
+
+    def __call__(self, leaves: list[bytes]) -> None: ...
+
+
+def _bare(folder: Path) -> Peer:
+    db = sqlite3.connect(folder / "bare.sqlite", isolation_level=None)
+    db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE bare (idx INTEGER PRIMARY KEY, leaf BLOB)")
+
+    def put(leaves: list[bytes]) -> None:
+        db.execute("BEGIN IMMEDIATE")
+        db.executemany("INSERT INTO bare (leaf) VALUES (?)", [(leaf,) for leaf in leaves])
+        db.execute("COMMIT")
+
+    return put
+
+
+def _tlog_scales(folder: Path) -> Peer:
+    from tlog_scales.signing import CheckpointSigner, PlainEd25519Signer
+    from tlog_scales.writer import TilesWriter
+
+    writer = TilesWriter.create(folder / "scales", "bench")
+    signers: list[CheckpointSigner] = [PlainEd25519Signer("bench", bytes(range(32)))]
+
+    def put(leaves: list[bytes]) -> None:
+        for leaf in leaves:
+            writer.add_leaf(leaf)
+        writer.commit(signers)
+
+    return put
+
+
+def _pymerkle(folder: Path) -> Peer:
+    from pymerkle import SqliteTree
+
+    tree = SqliteTree(str(folder / "pymerkle.sqlite"))
+
+    def put(leaves: list[bytes]) -> None:
+        tree.append_entries(leaves)
+
+    return put
+
+
+PEERS: dict[str, tuple[Callable[[Path], Peer], int]] = {
+    "sqlite": (_bare, GROUPS),
+    "tlog_scales": (_tlog_scales, max(1, GROUPS // 4)),
+    "pymerkle": (_pymerkle, GROUPS),
+}
+
+
+def _groups(put: Peer, leaf: bytes, groups: int) -> float:
+    """Entries per second, in groups of 64."""
     start = time.perf_counter()
     for _ in range(groups):
-        db.execute("BEGIN IMMEDIATE")
-        db.executemany("INSERT INTO bare (leaf) VALUES (?)", [(leaf,)] * CALLERS)
-        db.execute("COMMIT")
-    return groups * CALLERS / (time.perf_counter() - start)
+        put([leaf] * GROUP)
+    return groups * GROUP / (time.perf_counter() - start)
 
 
-def run(record: Callable[[str, float], None]) -> None:
+def run(record: Record) -> None:
     """Measure."""
-    event = _event()
+    event = answer()
     leaf = entry.encode(event)
-    with tempfile.TemporaryDirectory(dir=os.environ.get("TALLY_BENCH_DIR")) as folder:
-        raw = os.open(Path(folder) / "raw", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-        db = sqlite3.connect(Path(folder) / "bare.sqlite", isolation_level=None)
-        db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE bare (idx INTEGER PRIMARY KEY, leaf BLOB)")
-        ones: list[float] = []
-        raws: list[float] = []
-        many: dict[int, list[float]] = {CALLERS: [], 1024: []}
-        bare: list[float] = []
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TALLY_BENCH_DIR")) as name:
+        folder = Path(name)
+        raw = os.open(folder / "raw", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        peers: dict[str, tuple[Peer, int]] = {}
+        for peer, (make, groups) in PEERS.items():
+            try:
+                peers[peer] = make(folder), groups
+            except ImportError as error:
+                record.missing(peer, str(error))
+        rates: dict[str, list[float]] = {}
+
+        def note(what: str, rate: float) -> None:
+            rates.setdefault(what, []).append(rate)
 
         def raw_append() -> None:
             os.write(raw, leaf)
             os.fdatasync(raw)
 
-        with Store.open(Path(folder) / "house.sqlite", create=True) as store:
-            store.append(_origin()).result(30)
+        with Store.open(folder / "house.sqlite", create=True) as store:
+            store.append(origin()).result(30)
             for _ in range(ROUNDS):
-                raws.append(_for(ONE_S, raw_append))
-                ones.append(_for(ONE_S, lambda: store.append(event).result(30)))
-                bare.append(_sqlite_groups(db, leaf, EACH))
-                many[CALLERS].append(asyncio.run(_callers(store, event, CALLERS, EACH)))
-                many[1024].append(asyncio.run(_callers(store, event, 1024, 8)))
-            size = store.size()
-            start = time.perf_counter()
-            for index in range(0, size, max(1, size // 200)):
-                store.inclusion(index, size)
-            proofs = time.perf_counter() - start
+                note("raw", _for(ONE_S, raw_append))
+                note("1", _for(ONE_S, lambda: store.append(event).result(30)))
+                note("64", asyncio.run(_callers(store, event, GROUP, GROUPS)))
+                for peer, (put, groups) in peers.items():
+                    note(peer, _groups(put, leaf, groups))
+                note("1024", asyncio.run(_callers(store, event, 1024, count(8, 1))))
         os.close(raw)
-        db.close()
-    record("ledger.append_1.ratio_fdatasync", statistics.median(ones) / statistics.median(raws))
-    record("ledger.append_64.ratio_sqlite", statistics.median(many[CALLERS]) / statistics.median(bare))
-    record("ledger.append_1.per_s", statistics.median(ones))
-    record("ledger.append_64.per_s", statistics.median(many[CALLERS]))
-    record("ledger.append_1024.per_s", statistics.median(many[1024]))
-    record("ledger.prove.ms", proofs / 200 * 1000)
+
+    def ratio(above: str, below: str) -> float:
+        return statistics.median(a / b for a, b in zip(rates[above], rates[below], strict=True))
+
+    record("ledger.append_1.ratio_fdatasync", ratio("1", "raw"))
+    for peer in peers:
+        record(f"ledger.append_64.ratio_{peer}", ratio("64", peer))
+    for what in ("1", "64", "1024"):
+        record(f"ledger.append_{what}.per_s", statistics.median(rates[what]))
+    for peer in peers:
+        record(f"ledger.append_64.{peer}_per_s", statistics.median(rates[peer]))
 
 
 if __name__ == "__main__":
-    run(lambda key, value: print(key, round(value, 3), file=sys.stdout))
+
+    class _Print:
+        def __call__(self, key: str, value: float) -> None:
+            print(f"{key} {value:.3f}")
+
+        def missing(self, peer: str, reason: str) -> None:
+            print(f"without {peer}: {reason}", file=sys.stderr)
+
+    run(_Print())

@@ -10,18 +10,29 @@ from typing import Final
 from tallystick import canonical
 from tallystick.errors import Malformed, Misuse
 from tallystick.ledger.event import NAMES, Event
+from tallystick.ledger.field import Bytes
 from tallystick.ledger.table import FIELDS, HEADER, MAX_LEAF_BYTES, VERSION, Kind
 
-_KEYS: Final = {name: (number, canonical.encode(number)) for name, (number, _) in (*HEADER.items(), *FIELDS.items())}
-_START: Final = {kind: canonical.encode(1) + canonical.encode(VERSION) + canonical.encode(2) + canonical.encode(int(kind)) for kind in Kind}
+_KEYS: Final = {name: (number, canonical.encode(number), rule) for name, (number, rule) in (*HEADER.items(), *FIELDS.items())}
 _MAP_HEADS: Final = tuple(bytes((0xA0 | n,)) if n < 24 else bytes((0xB8, n)) for n in range(4 + len(_KEYS)))  # RFC 8949 3
+# Version, kind and the key of the time, by the number of the kind: a list is found by it, where a dict would ask the enumeration for a hash.
+_START: Final = [
+    canonical.encode(1) + canonical.encode(VERSION) + canonical.encode(2) + canonical.encode(n) + b"\x03" for n in range(max(Kind) + 1)
+]
 _BYTES_HEADS: Final = tuple(canonical.encode(bytes(n))[: -n or None] for n in range(256))
+_NUMBERS: Final = tuple(map(canonical.encode, range(1024)))
 
 
 @lru_cache(maxsize=4096)
-def _order(names: tuple[str, ...]) -> tuple[tuple[str, bytes], ...]:
-    """The fields in the order of their numbers, each with its key as it is written."""
-    return tuple((name, _KEYS[name][1]) for name in sorted(names, key=lambda name: _KEYS[name][0]))
+def _order(names: tuple[str, ...]) -> tuple[tuple[str, bytes, bool], ...]:
+    """The fields in the order of their numbers, each with its key as it is written, and whether all its values are bytes of one length:
+    then the head of the value is written with the key."""
+    found: list[tuple[str, bytes, bool]] = []
+    for name in sorted(names, key=lambda name: _KEYS[name][0]):
+        _, key, rule = _KEYS[name]
+        fixed = isinstance(rule, Bytes) and rule.low == rule.high < 256
+        found.append((name, key + _BYTES_HEADS[rule.low] if isinstance(rule, Bytes) and fixed else key, fixed))
+    return tuple(found)
 
 
 @lru_cache(maxsize=4096)
@@ -30,26 +41,35 @@ def _word(text: str) -> bytes:
     return canonical.encode(text)
 
 
+def _number(value: int) -> bytes:
+    """A number from 0 to 2**64-1 in its one form."""
+    if value < 1024:
+        return _NUMBERS[value]
+    if value >= 4_294_967_296:
+        return b"\x1b" + value.to_bytes(8, "big")
+    return b"\x1a" + value.to_bytes(4, "big") if value >= 65_536 else b"\x19" + value.to_bytes(2, "big")
+
+
 def encode(event: Event) -> bytes:
     """The leaf of an event. Raises: Misuse when it is longer than 65,535 bytes.
 
-    The order of the fields is remembered and short byte strings are written here: a third of what `canonical.encode` of the whole
-    map costs, and this stands on the path of every entry. The tests compare the two.
+    The order of the fields is remembered, and what is short is written here: a fifth of what `canonical.encode` of the whole map costs, and
+    this stands on the path of every entry. The tests compare the two.
     """
     fields = event.fields
-    encode_value = canonical.encode
-    parts = [_MAP_HEADS[4 + len(fields)], _START[event.kind], b"\x03", encode_value(event.time_ns), b"\x04", _word(event.actor)]
-    for name, key in _order(tuple(fields)):
+    parts = [_MAP_HEADS[4 + len(fields)], _START[event.kind], _number(event.time_ns), b"\x04", _word(event.actor)]
+    for name, key, fixed in _order(tuple(fields)):
         value = fields[name]
-        parts.append(key)
+        if fixed:
+            parts += (key, value)  # type: ignore[arg-type]
+            continue
         kind = type(value)
-        if kind is bytes and len(value) < 256:  # type: ignore[arg-type]
-            parts.append(_BYTES_HEADS[len(value)])  # type: ignore[arg-type]
-            parts.append(value)  # type: ignore[arg-type]
+        if kind is int:
+            parts += (key, _number(value))  # type: ignore[arg-type]
         elif kind is str:
-            parts.append(_word(value))
+            parts += (key, _word(value))
         else:
-            parts.append(encode_value(value))  # type: ignore[arg-type]
+            parts += (key, canonical.encode(value))  # type: ignore[arg-type]
     raw = b"".join(parts)
     if len(raw) > MAX_LEAF_BYTES:
         raise Misuse(f"an event of {len(raw)} bytes does not fit into a leaf of {MAX_LEAF_BYTES}")
