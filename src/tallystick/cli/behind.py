@@ -110,6 +110,21 @@ class Commands(Protocol):
     def key_replace_admins(self, settings: Settings, *, recovery: str, admins: list[str]) -> Result:
         """The recovery key's one statement, given at the house itself. `admins`: public keys in hexadecimal."""
 
+    def witness_serve(self, settings: Settings, *, ready: Say) -> None:
+        """Be a witness until SIGTERM or SIGINT; `ready` is told once submissions are taken."""
+
+    def witness_keys(self, settings: Settings) -> Result:
+        """The verifier keys of this machine."""
+
+    def witness_ls(self, settings: Settings) -> Result:
+        """The witnesses of this house's log, and the logs that this machine witnesses."""
+
+    def witness_show(self, settings: Settings, *, house: str) -> Result:
+        """The newest checkpoint of a house that this machine has seen, cosigned."""
+
+    def witness_compare(self, settings: Settings, *, house: str, file: Path) -> Result:
+        """Whether somebody else's checkpoint and ours are of one history."""
+
     def quickstart(self, settings: Settings, *, once: bool, step: Say) -> Result:
         """A house and four machines in a folder of their own; `step` is told each step as it ends."""
 

@@ -60,6 +60,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
     },
     "The record": {
         "log": Entry("log", "log", "List what happened."),
+        "witness": Entry("witness", "witness", "Be a witness of logs, and see who witnesses this one."),
     },
     "This machine": {
         "key": Entry("key", "key", "Make and list human keys."),

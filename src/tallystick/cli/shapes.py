@@ -56,6 +56,16 @@ PROPOSAL: Final[Shape] = {
     "facts": OBJECT,  # what the machine says of itself: a claim
 }
 
+WITNESS: Final[Shape] = {
+    "name": TEXT,
+    "url": TEXT,
+    "key": TEXT,
+    "optional": SWITCH,  # outside the quorum
+    "size": NUMBER,  # of the newest checkpoint it cosigned, 0 for none known
+    "time_ns": MAYBE_NUMBER,
+    "failure": MAYBE_TEXT,
+}
+
 FILE: Final[Shape] = {"name": TEXT, "kind": TEXT, "bytes": MAYBE_NUMBER, "modified_ns": MAYBE_NUMBER, "sha256": MAYBE_TEXT}
 
 ENTRY: Final[Shape] = {
@@ -123,6 +133,11 @@ SHAPES: Final[Mapping[str, Shape]] = {
     "key new": KEY,
     "key ls": {"keys": (KEY,)},
     "key replace-admins": {"entry": NUMBER, "admins": TEXTS},
+    "witness serve": {"address": TEXT, "port": NUMBER, "key": TEXT, "logs": TEXTS},
+    "witness keys": {"witness": TEXT, "log": TEXTS},
+    "witness ls": {"witnesses": (WITNESS,), "logs": ({"log": TEXT, "name": TEXT, "size": NUMBER},)},
+    "witness show": {"house": TEXT, "size": NUMBER, "root": TEXT, "checkpoint": TEXT},
+    "witness compare": {"house": TEXT, "ours": NUMBER, "theirs": NUMBER, "newest": NUMBER},
     "config": {"settings": (SETTING,)},
     "doctor": {"ok": SWITCH, "checks": (CHECK,)},
     "doctor --firewall": {"port": NUMBER, "ruleset": TEXT},

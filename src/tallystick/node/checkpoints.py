@@ -111,7 +111,7 @@ class Witness:
         self._machine = machine
         self._pair = pair
 
-    def _log(self) -> tuple[str, list[Verifier]]:
+    def log(self) -> tuple[str, list[Verifier]]:
         """Name and keys of the house's log, from the pair's proposal. Read when a checkpoint has come: no connection waits for it."""
         proposal = self._machine.store.entry(self._pair.created)
         if proposal is None:
@@ -153,7 +153,7 @@ class Witness:
 
         Raises: ForkError, Unproven, Malformed.
         """
-        origin, log = self._log()
+        origin, log = self.log()
         signed = verify_checkpoint(show.note, log=log, origin=origin)
         checkpoint = signed.checkpoint
         seen = self._pair.seen

@@ -11,6 +11,7 @@ from typing import Any, Final
 import uvloop
 
 from tallystick.errors import Malformed, Misuse
+from tallystick.net.address import split
 from tallystick.node import logging as lines
 from tallystick.node.following import follow
 from tallystick.node.house import House
@@ -22,6 +23,9 @@ from tallystick.node.publisher import published_json
 from tallystick.node.records import page_of
 from tallystick.node.rooms import inbox_view, pairs_view
 from tallystick.node.settings import Settings
+from tallystick.node.witnesses import Witnesses, appoint
+from tallystick.node.witnessing import Desk, read_policy_file
+from tallystick.node.witnessserver import WitnessServer
 from tallystick.pair.statement import DENY_REASONS, SEVER_REASONS
 from tallystick.passage import pairing
 
@@ -50,13 +54,15 @@ async def _run(settings: Settings, ready: Callable[[Mapping[str, Any]], None]) -
     log = lines.start(settings)
     with Machine.open(settings) as machine, machine.home.lock():
         house = House(machine)
-        local = LocalServer(machine.home.house_socket, _handlers(house), {"follow": lambda args: follow(machine.store, args)})
+        witnesses = await asyncio.to_thread(appoint, machine, house.publisher, house.clock())
+        local = LocalServer(machine.home.house_socket, _handlers(house, witnesses), {"follow": lambda args: follow(machine.store, args)})
         metrics = MetricsServer(house.figures, house.healthy)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         started: list[Any] = []
+        desk = Desk(machine, read_policy_file(settings.witness_logs)) if settings.witness_listen else None
         try:
             await house.start()
             started.append(house)
@@ -65,6 +71,11 @@ async def _run(settings: Settings, ready: Callable[[Mapping[str, Any]], None]) -
             port = await metrics.start(settings.metrics_port) if settings.metrics_port else 0
             if port:
                 started.append(metrics)
+            if desk is not None:
+                witness = WitnessServer(desk)
+                host, wanted = split(settings.witness_listen)
+                log.info("a witness for other logs", extra={"port": await witness.start(host, wanted or 0), "logs": len(desk.origins)})
+                started.append(witness)
             facts = {
                 "house": machine.house_id.hex(),
                 "address": settings.address,
@@ -87,7 +98,7 @@ async def _run(settings: Settings, ready: Callable[[Mapping[str, Any]], None]) -
             raise failure
 
 
-def _handlers(house: House) -> Mapping[str, Any]:
+def _handlers(house: House, witnesses: Witnesses) -> Mapping[str, Any]:
     store = house.machine.store
 
     def proposal(args: Mapping[str, Any]) -> bytes:
@@ -150,6 +161,9 @@ def _handlers(house: House) -> Mapping[str, Any]:
         newest = await asyncio.to_thread(house.publisher.newest, fresh=True)
         return {"size": newest.size, "root": newest.root.hex(), "checkpoint": newest.note.decode()}
 
+    async def list_witnesses(_: Mapping[str, Any]) -> Any:
+        return {"witnesses": witnesses.rows()}
+
     async def stop(_: Mapping[str, Any]) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
         return {}
@@ -164,6 +178,7 @@ def _handlers(house: House) -> Mapping[str, Any]:
         "replace-admins": replace_admins,
         "log": log,
         "checkpoint": checkpoint,
+        "witnesses": list_witnesses,
         "stop": stop,
     }
 

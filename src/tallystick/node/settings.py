@@ -97,6 +97,31 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(name="root", kind=Kind.PATH, default="", doc="Folder the archive serves. Default: `files` in the home."),
     Setting(name="versions", kind=Kind.NUMBER, default="10", least=0, most=10_000, doc="Older versions kept of each archived file."),
     Setting(
+        name="witness_policy",
+        kind=Kind.PATH,
+        default="",
+        doc="File that names the witnesses of this house's log, k of n, in the syntax of c2sp.org/tlog-policy. Default: none are asked.",
+    ),
+    Setting(
+        name="witness_quorum",
+        kind=Kind.CHOICE,
+        default="open",
+        choices=("open", "closed"),
+        doc="Without its quorum of witnesses a checkpoint is published all the same (`open`), or not until it is reached (`closed`).",
+    ),
+    Setting(
+        name="witness_logs",
+        kind=Kind.PATH,
+        default="",
+        doc="File with a line `log VKEY` for each log that this machine witnesses for others. Default: `witness.logs` in the home.",
+    ),
+    Setting(
+        name="witness_listen",
+        kind=Kind.TEXT,
+        default="",
+        doc="`HOST:PORT` at which this machine is a witness, for `tally witness serve` and beside `tally serve`. Default: nowhere.",
+    ),
+    Setting(
         name="metrics_port",
         kind=Kind.NUMBER,
         default="0",
@@ -147,6 +172,10 @@ class Settings:
     advertise: str
     root: Path
     versions: int
+    witness_policy: Path | None
+    witness_quorum: str
+    witness_logs: Path
+    witness_listen: str
     metrics_port: int
     mode: str
     prefilter: bool
@@ -161,9 +190,8 @@ class Settings:
         rows = [{"name": "home", "value": str(self.home), "env": "TALLY_HOME", "doc": "Where this machine keeps its state."}]
         for setting in SETTINGS:
             value = getattr(self, setting.name)
-            rows.append(
-                {"name": setting.name, "value": str(value) if isinstance(value, Path) else value, "env": setting.env, "doc": setting.doc}
-            )
+            shown = value if isinstance(value, str | int) else str(value or "")
+            rows.append({"name": setting.name, "value": shown, "env": setting.env, "doc": setting.doc})
         for row in rows:
             origin = self.origins[row["name"]]
             row |= {"source": str(origin.source), "detail": origin.detail}
@@ -338,11 +366,12 @@ def load(flags: Mapping[str, object] | None = None, *, home: str | Path | None =
     values: dict[str, Any] = {name: value for name, (value, _) in chosen.items()}
     if not values["name"]:
         values["name"] = _host_name()
-    # A relative root in the file means "beside the file"; on the command line it means what the shell would mean.
-    root, source = values["root"], chosen["root"][1].source
-    if source is Source.DEFAULT:
-        values["root"] = path / "files"
-    else:
-        values["root"] = path / root if source is Source.FILE else root.absolute()
+    # A relative path in the file means "beside the file"; on the command line it means what the shell would mean.
+    for name, otherwise in (("root", path / "files"), ("witness_policy", None), ("witness_logs", path / "witness.logs")):
+        found, source = values[name], chosen[name][1].source
+        if source is Source.DEFAULT:
+            values[name] = otherwise
+        else:
+            values[name] = path / found if source is Source.FILE else found.absolute()
     origins = {"home": home_origin} | {name: origin for name, (_, origin) in chosen.items()}
     return Settings(home=path, origins=origins, **values)
