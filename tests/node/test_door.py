@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from tallystick.errors import Malformed, Misuse, Refused, TallyError, Unavailable, Unproven
+from tallystick.gate.stream import StreamBook
 from tallystick.ledger.event import Kind
 from tallystick.node.door import MAX_BODY_BYTES, MAX_QUERY_FIELDS, Answer, Call, Door, Route, json_answer, route
 from tallystick.node.effects import Effects, NoDoors
 from tallystick.pair.pairing import PairType
-from tallystick.passage.signal import ADMIN_ONLY, Asker
+from tallystick.passage.signal import ADMIN_ONLY, Asker, Command
 from tallystick.rights.matrix import CAP
 from tallystick.rights.verb import VERBS
 from tests.node.door_scene import CONTENT, NAME_OF, Scene, play, settled
@@ -561,6 +562,66 @@ def test_an_asker_that_leaves_is_recorded(started: bool, tmp_path: Path) -> None
         assert here.kinds(before) == ["SIGNAL", "ANSWER", "STOPPED"]
         assert here.event(before + 1).text("result") == "failed"
         assert (endless if started else body).closed == 1
+
+    play(tmp_path, act)
+
+
+# --- Looking while the entry is written ----------------------------------------------------------------------------------------
+
+
+def test_a_look_is_for_allowed_reads_and_its_answer_waits_for_the_entry(tmp_path: Path) -> None:
+    """Refused: nobody looks. Allowed: the look runs beside the entry, the handler after it, with what was seen (docs/adr/0013)."""
+    looked: list[int] = []
+
+    async def act(here: Scene) -> None:
+        store = here.estate.house.store
+
+        def look(asker: Asker, command: Command, rest: str, query: dict[str, str]) -> asyncio.Future[Any]:
+            looked.append(store.size())
+            seen: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            seen.set_result(f"{rest} {asker.cap}")
+            return seen
+
+        async def handler(call: Call) -> Answer:
+            assert call.seen is not None
+            return json_answer({"seen": await call.seen, "recorded": call.entry < store.size()})
+
+        here.application = Door(here.house.effects, (route("GET", "/v1/files/*", "archive.get", handler, look=look),), here.house.clock)
+        assert (await here.visit("interface").ask("GET", "/v1/files/x", "archive.get")).status == 403
+        assert looked == []
+        visit = here.visit("user")
+        before = store.size()
+        said = await visit.ask("GET", "/v1/files/x", "archive.get")
+        assert (said.json, said.entry) == ({"seen": "x USER", "recorded": True}, before)
+        assert len(looked) == 1
+
+    play(tmp_path, act)
+
+
+def test_a_look_that_fails_is_the_reads_failure_and_nobody_elses(tmp_path: Path) -> None:
+    """What went wrong is answered after the entry; where the entry could not be written it is forgotten."""
+
+    async def act(here: Scene) -> None:
+        def look(asker: Asker, command: Command, rest: str, query: dict[str, str]) -> asyncio.Future[Any]:
+            seen: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            seen.set_exception(Refused("a", "b"))
+            return seen
+
+        async def handler(call: Call) -> Answer:
+            assert call.seen is not None
+            return json_answer(await call.seen)
+
+        row = route("GET", "/v1/files/*", "archive.get", handler, look=look)
+        here.application = Door(here.house.effects, (row,), here.house.clock)
+        visit = here.visit("user")
+        before = here.estate.house.store.size()
+        assert (await visit.ask("GET", "/v1/files/x", "archive.get")).error == (403, "refused")
+        await settled(here)
+        assert here.kinds(before) == ["SIGNAL", "ANSWER", "STOPPED"]
+        # Another statement under the same number: the ledger refuses it, and what was seen is for nobody.
+        visit.ear.book = StreamBook.of(machine=bytes(visit.ear.asker.key.key_id), handshake_hash=visit.ear.asker.session)
+        visit.n = 0
+        assert (await visit.ask("GET", "/v1/files/y", "archive.get")).error == (401, "unproven")
 
     play(tmp_path, act)
 

@@ -1,13 +1,15 @@
 """The archive's routes at the door: put, commit, get, ls, stat, rm, mv, summary (docs/spec/door.md, archive.md)."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from tallystick.errors import Malformed, Misuse, Refused
+from tallystick.errors import Malformed, Misuse, Refused, TallyError
 from tallystick.node.door import Answer, Call, Route, json_answer, route
 from tallystick.node.workers import Workers
+from tallystick.passage.signal import Asker, Command
 from tallystick.service.archive import Archive
 from tallystick.service.names import SafePath
 from tallystick.service.ranges import ByteRange, parse_range, whole
@@ -59,7 +61,7 @@ def archive_routes(house: "House") -> tuple[Route, ...]:
         route("PATCH", "/v1/uploads/*", "archive.put", files.resume, upload=True),
         route("GET", "/v1/uploads/*", "archive.put", files.offset),
         route("POST", "/v1/commit", "archive.commit", files.commit, effect="archive.commit"),
-        route("GET", "/v1/files/*", "archive.get", files.get),
+        route("GET", "/v1/files/*", "archive.get", files.get, look=files.look),
         route("GET", "/v1/list/*", "archive.ls", files.ls),
         route("GET", "/v1/list", "archive.ls", files.ls),
         route("GET", "/v1/stat/*", "archive.stat", files.stat),
@@ -132,22 +134,31 @@ class _Files:
 
     async def get(self, call: Call) -> Answer:
         """A file or a range of it."""
-        path = SafePath.from_quoted(call.rest)
-        wanted = [value for name, value in call.command.headers if name == "range"]
-        file, span, content = await self._run(call, self._open, path, wanted[0] if wanted else None)
+        if call.seen is not None:
+            file, span, content = await call.seen
+        else:
+            file, span, content = await self._run(call, self._open, *_wanted(call.command, call.rest))
+        ranged = any(name == "range" for name, _ in call.command.headers)
         headers = [("accept-ranges", "bytes")]
-        if wanted:
+        if ranged:
             headers.append(("content-range", span.content_range))
         if file.stat.sha256 is not None:
             headers.append(("content-sha256", file.stat.sha256.hex()))
         return Answer(
-            status=206 if wanted else 200,
+            status=206 if ranged else 200,
             body=_Span(self._house.workers, call.session.asker.pair, file, span.start, span.stop) if content is None else content,
             length=span.length,
             kind="application/octet-stream",
             headers=tuple(headers),
-            digest=None if wanted else file.stat.sha256,
+            digest=None if ranged else file.stat.sha256,
         )
+
+    def look(self, asker: Asker, command: Command, rest: str, query: dict[str, str]) -> asyncio.Future[Any] | None:
+        """Open the file of a `get` while its entry is being written. What cannot be opened now is found out when its turn has come."""
+        try:
+            return self._house.workers.begin(asker.pair, self._open, *_wanted(command, rest))
+        except TallyError:
+            return None
 
     def _open(self, path: SafePath, wanted: str | None) -> tuple[OpenFile, ByteRange, bytes | None]:
         """In a thread: the file and the span of it. A short one is read at once and closed: one turn of a thread instead of three."""
@@ -238,6 +249,11 @@ class _Span:
     async def aclose(self) -> None:
         """Close the file."""
         await self._workers.tidy(self._file.close)
+
+
+def _wanted(command: Command, rest: str) -> tuple[SafePath, str | None]:
+    """The path of a `get` and its range. Raises: Malformed, Misuse, Refused."""
+    return SafePath.from_quoted(rest), next((value for name, value in command.headers if name == "range"), None)
 
 
 def _unsigned(call: Call) -> AsyncIterator[bytes]:

@@ -4,6 +4,7 @@ One ASGI application for all sessions. It reads the signal, drives the passage, 
 A handler gets the command as it was signed and returns an answer; it never sees what came on the wire beside the body.
 """
 
+import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -80,7 +81,7 @@ class Session(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A command on its way to its handler. `entry`: of the begun effect, else of the signal."""
+    """A command on its way to its handler. `entry`: of the begun effect, else of the signal. `seen`: what `Route.look` began."""
 
     session: Session
     command: Command
@@ -89,6 +90,7 @@ class Call:
     entry: int
     body: bytes = b""
     chunks: AsyncIterator[bytes] | None = field(default=None, repr=False)
+    seen: Awaitable[Any] | None = field(default=None, repr=False)
 
     def json(self, kind: Any) -> Any:
         """The body as JSON of this type. Raises: Malformed."""
@@ -99,11 +101,16 @@ class Call:
 
 
 Handler = Callable[[Call], Awaitable[Answer]]
+Look = Callable[[Asker, Command, str, dict[str, str]], "asyncio.Future[Any] | None"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One row of the table. `effect`: the word for what it changes outside the ledger. `upload`: the body is not signed yet."""
+    """One row of the table.
+
+    `effect`: the word for what it changes outside the ledger.  `upload`: the body is not signed yet.
+    `look`: of a read: begins to fetch what it answers with, while its entry is being written (docs/adr/0013).
+    """
 
     method: str
     path: re.Pattern[str]
@@ -111,12 +118,22 @@ class Route:
     handler: Handler
     effect: str | None = None
     upload: bool = False
+    look: Look | None = None
 
 
-def route(method: str, path: str, verb: str, handler: Handler, *, effect: str | None = None, upload: bool = False) -> Route:
+def route(
+    method: str,
+    path: str,
+    verb: str,
+    handler: Handler,
+    *,
+    effect: str | None = None,
+    upload: bool = False,
+    look: Look | None = None,
+) -> Route:
     """A row; `path` ends in `/*` where the rest belongs to the handler."""
     pattern = re.compile(re.escape(path[:-1]) + "(.*)" if path.endswith("/*") else re.escape(path) + "()", re.DOTALL)
-    return Route(method=method, path=pattern, verb=verb, handler=handler, effect=effect, upload=upload)
+    return Route(method=method, path=pattern, verb=verb, handler=handler, effect=effect, upload=upload, look=look)
 
 
 class Door:
@@ -182,13 +199,21 @@ class Door:
         row, rest, query = found if found is not None else (None, "", {})
         asker = session.asker  # as it is now: the body may have taken its time
         answer: Answer | None = None
+        seen: asyncio.Future[Any] | None = None
+
+        def look() -> None:
+            nonlocal seen
+            if row is not None and row.look is not None:
+                seen = row.look(asker, command, rest, query)
+                if seen is not None:
+                    seen.add_done_callback(_seen)
 
         async def perform(effect: Perform) -> Done:
             nonlocal answer
             if row is None:
                 raise AssertionError("a command without a route was allowed")
             entry = effect.receipt.index if effect.begun is None else effect.begun.index
-            call = Call(session=session, command=command, query=query, rest=rest, entry=entry, body=body, chunks=chunks)
+            call = Call(session=session, command=command, query=query, rest=rest, entry=entry, body=body, chunks=chunks, seen=seen)
             failure: TallyError | None = None
             try:
                 if session.over or session.asker.cap is not asker.cap:
@@ -213,7 +238,7 @@ class Door:
         walk = passage.command(
             asker, command, verb=None if row is None else row.verb, effect=None if row is None else row.effect, now_ns=self._clock()
         )
-        passed = await self._effects.run(walk, perform)
+        passed = await self._effects.run(walk, perform, look)
         self.allowed += 1
         if row is not None and row.effect is not None and answer is not None:
             await _say(send, answer, passed.receipt.index)
@@ -252,6 +277,12 @@ async def _body(command: Command, row: Route | None, receive: Receive) -> tuple[
     elif command.body.length != len(body) or command.body.sha256 != sha256(body):
         raise Malformed("the body is not the one that was signed")
     return body, None
+
+
+def _seen(look: "asyncio.Future[Any]") -> None:
+    """A look whose entry could not be written is for nobody, and neither is its error."""
+    if not look.cancelled():
+        look.exception()
 
 
 async def _chunks(receive: Receive) -> AsyncIterator[bytes]:

@@ -66,8 +66,11 @@ class Effects:
         self._doors = doors
         self._keeping: set[str] = set()
 
-    async def run(self, passage: Passage[_T], perform: Performer | None = None) -> _T:
-        """Walk a passage to its end. Raises: what an effect raised and the passage did not handle."""
+    async def run(self, passage: Passage[_T], perform: Performer | None = None, look: Callable[[], None] | None = None) -> _T:
+        """Walk a passage to its end. `look`: begins to fetch what a read answers with, beside the writing of its entry.
+
+        Raises: what an effect raised and the passage did not handle.
+        """
         answer: Any = None
         error: TallyError | None = None
         while True:
@@ -78,17 +81,20 @@ class Effects:
                 return value
             answer, error = None, None
             try:
-                answer = await self._do(effect, perform)
+                answer = await self._do(effect, perform, look)
             except TallyError as raised:
                 error = raised
             except BaseException:
                 passage.close()
                 raise
 
-    async def _do(self, effect: Any, perform: Performer | None) -> Any:
+    async def _do(self, effect: Any, perform: Performer | None, look: Callable[[], None] | None) -> Any:
         match effect:
-            case Record(events=events, openings=openings):
-                return await self._store.record(*events, openings=tuple(opening or b"" for opening in openings))
+            case Record(events=events, openings=openings, looking=looking):
+                recording = self._store.recording(*events, openings=tuple([opening or b"" for opening in openings]))
+                if looking and look is not None:
+                    look()
+                return await recording
             case Later(events=events):
                 # Nobody waits for them, so nobody is told either; a ledger that has stopped ends the house by itself.
                 with suppress(Unavailable):

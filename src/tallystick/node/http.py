@@ -138,6 +138,10 @@ class _Http(HttpToolsProtocol):
         self._idle = idle
         self._gone = False
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._sealed = cast(SealedTransport, transport)
+        super().connection_made(transport)
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["asgi"] = {"version": "3.0", "spec_version": "2.4"}
@@ -150,6 +154,7 @@ class _Http(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self._sealed.flush()  # now: what else there is to do about this request is not to make its answer late
         self._idle()
 
     def connection_lost(self, exc: Exception | None) -> None:

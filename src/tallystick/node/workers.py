@@ -47,6 +47,22 @@ class Workers:
             if not share.held:
                 del self._shares[pair]
 
+    def begin(self, pair: bytes, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any] | None:
+        """A call that begins at once, or None: the pair has its threads in use, and no call of it may overtake those that wait."""
+        share = self._shares.setdefault(pair, _Share())
+        if share.held >= THREADS_OF_A_PAIR:
+            return None
+        share.held += 1
+        work = asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
+
+        def ended(_: object) -> None:
+            share.held -= 1
+            if not share.held:
+                del self._shares[pair]
+
+        work.add_done_callback(ended)
+        return work
+
     async def tidy(self, function: Callable[[], Any]) -> None:
         """Give something back: never refused, never waits for a turn."""
         await asyncio.get_running_loop().run_in_executor(self._pool, function)

@@ -23,10 +23,13 @@ class Record:
     """Write these events in one transaction. Comes back as one Receipt for each; all or none.
 
     `openings`: for each event the opening of its signal (salts and clear values), or nothing; kept in erasable slots.
+    `looking`: a read follows that changes nothing: what it will answer with may be looked up while the disk writes. Nothing of it
+    leaves the house before the receipt is here, for only then there is a `Perform`.
     """
 
     events: tuple[Event, ...]
     openings: tuple[bytes | None, ...] = ()
+    looking: bool = False
 
 
 @dataclass(frozen=True, slots=True)

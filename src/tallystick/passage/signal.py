@@ -181,7 +181,7 @@ def command(asker: Asker, cmd: Command, *, verb: str | None, effect: str | None,
     allowed = Event.of(Kind.SIGNAL, now_ns, "pair", signal=cmd.signal.raw, verdict="allow", **common)
     about: dict[str, Any] = {"pairing": asker.pair, "session": asker.session}
     if effect is None:
-        (receipt,) = yield Record((allowed,), (cmd.opening,))
+        (receipt,) = yield Record((allowed,), (cmd.opening,), looking=True)
         done: Done = yield Perform(verb or "", receipt)
         yield Later((_answer(done, receipt, about),))
         return Passed(receipt=receipt, done=done)

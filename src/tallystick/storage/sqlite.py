@@ -145,11 +145,15 @@ class Store(Readers):
 
     async def record(self, *events: Event, openings: Sequence[bytes] = ()) -> tuple[Receipt, ...]:
         """`append` for an event loop: returns the receipts, raises what the future would. Being cancelled undoes nothing."""
+        return await self.recording(*events, openings=openings)
+
+    def recording(self, *events: Event, openings: Sequence[bytes] = ()) -> asyncio.Future[tuple[Receipt, ...]]:
+        """`record` for one who has something else to do while the disk writes. Raises: as `append`."""
         ticket = _ticket(events, openings, asyncio.get_running_loop())
         self._submit(ticket)
         if ticket.waiter is None:
             raise AssertionError("a ticket with a loop has a waiter")
-        return await ticket.waiter
+        return ticket.waiter
 
     def later(self, *events: Event) -> None:
         """Record events with some later group, nobody waits for it. Lost when the process dies at once. Raises: as `append`."""
