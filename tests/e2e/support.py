@@ -11,6 +11,7 @@ Everything is real but two figures: passphrases are stretched cheaply, and a cli
 a machine lives in a network namespace (tests/netns/village.py). When a house is closed, its log must tell of no defect.
 """
 
+import asyncio
 import contextlib
 import json
 import os
@@ -28,8 +29,10 @@ from typing import IO, Any, Final, Self, TypeVar
 
 from tallystick.errors import TallyError
 from tallystick.node import commands
+from tallystick.node.commands.where import the_house
 from tallystick.node.machine import Machine
 from tallystick.node.records import filters_of, names_of
+from tallystick.node.remote import HouseClient
 from tallystick.node.settings import Settings, load
 from tallystick.node.view import entry_json
 from tallystick.pair.pairing import Role
@@ -295,6 +298,16 @@ class Client(Home):
         """`tally ls`."""
         return self.do(commands.ls, self.settings(), house="", path=path)
 
+    def summary(self) -> dict[str, Any]:
+        """What an INTERFACE may see of the files: counts and sizes."""
+
+        async def ask() -> dict[str, Any]:
+            with self.open() as machine:
+                async with await HouseClient.open(machine, the_house(machine, "")) as house:
+                    return await house.summary()
+
+        return self.do(asyncio.run, ask())
+
     def names(self, path: str = "") -> list[str]:
         """The names in a folder."""
         return sorted(row["name"] for row in self.ls(path)["files"])
@@ -363,6 +376,7 @@ class House(Home):
         self.owner = Client(folder, "owner", place)
         self._said: IO[str] | None = None
         self.may_fail = False  # a test that breaks the house on purpose
+        self.program: Sequence[str] = ("tallystick",)  # a test's own way of running `tally`
 
     # --- Life ------------------------------------------------------------------------------------------------------------
 
@@ -398,12 +412,12 @@ class House(Home):
         prefix: Sequence[str] = (),
         **flags: object,
     ) -> dict[str, Any]:
-        """`tally serve`; returns when it hears knocks. The port stays the same through restarts."""
+        """`tally serve`; returns when it hears knocks. The port stays the same through restarts. `prefix`: what stands before `tally`."""
         chosen = {**self.flags, **({"port": self.facts["port"]} if self.facts else {}), "log_level": "info", **flags}
         variables = {
             f"TALLY_{name.upper()}": str(value).lower() if isinstance(value, bool) else str(value) for name, value in chosen.items()
         }
-        argv = [*prefix, *self.argv("serve", "--json")]
+        argv = [*prefix, sys.executable, "-m", *self.program, "serve", "--home", str(self.path), "--json"]
         if self.place is not None:
             argv = self.place.command(argv, without)
         self._said = self.said.open("a")
