@@ -8,7 +8,7 @@ What comes before the step has happened, and is durable where it promises to be;
 import os
 import signal
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,17 +49,18 @@ class _Death:
 def main(file: Path, args: list[str]) -> int:
     """Run the command line until then."""
     death = _Death(file)
-    do = Effects._do
+    do: Callable[[Effects, Any, Any], Awaitable[Any]] = Effects._do
 
-    def before(_: Disk, name: str) -> None:
-        death.at("disk", name)
+    def before(_: Disk, call: str) -> None:
+        death.at("disk", call)
 
     def dying(self: Effects, effect: Any, perform: Any) -> Awaitable[Any]:
         death.at("effect", type(effect).__name__)
         return do(self, effect, perform)
 
-    Disk.before = before  # type: ignore[method-assign]
-    Effects._do = dying  # type: ignore[method-assign, assignment]
+    # A class takes what it is given; mypy wants to know that we mean it.
+    setattr(Disk, "before", before)  # noqa: B010
+    setattr(Effects, "_do", dying)  # noqa: B010
     return run(args)
 
 

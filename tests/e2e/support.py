@@ -304,7 +304,7 @@ class Client(Home):
         async def ask() -> dict[str, Any]:
             with self.open() as machine:
                 async with await HouseClient.open(machine, the_house(machine, "")) as house:
-                    return await house.summary()
+                    return dict(await house.summary())
 
         return self.do(asyncio.run, ask())
 
@@ -376,7 +376,7 @@ class House(Home):
         self.owner = Client(folder, "owner", place)
         self._said: IO[str] | None = None
         self.may_fail = False  # a test that breaks the house on purpose
-        self.program: Sequence[str] = ("tallystick",)  # a test's own way of running `tally`
+        self.runs: Sequence[str] = ("tallystick",)  # a test's own way of running `tally`
 
     # --- Life ------------------------------------------------------------------------------------------------------------
 
@@ -417,7 +417,7 @@ class House(Home):
         variables = {
             f"TALLY_{name.upper()}": str(value).lower() if isinstance(value, bool) else str(value) for name, value in chosen.items()
         }
-        argv = [*prefix, sys.executable, "-m", *self.program, "serve", "--home", str(self.path), "--json"]
+        argv = [*prefix, sys.executable, "-m", *self.runs, "serve", "--home", str(self.path), "--json"]
         if self.place is not None:
             argv = self.place.command(argv, without)
         self._said = self.said.open("a")

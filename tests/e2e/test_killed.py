@@ -79,7 +79,7 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mortal]:
     """For all tests here: each leaves a house that runs."""
     folder = tmp_path_factory.mktemp("killed")
     house = House(folder)
-    house.program = ("tests.e2e.dying_house", str(folder / "dies"))
+    house.runs = ("tests.e2e.dying_house", str(folder / "dies"))
     with house:
         yield Mortal(house, folder / "dies")
 
@@ -235,7 +235,7 @@ def test_during_a_pairing(mortal: Mortal) -> None:
     """Ahead of each step of a pairing: afterwards it stands at both ends, or waits for a human who can approve it, or nothing is left
     of it and a new invite works."""
     house, owner = mortal.house, mortal.house.owner
-    ended = []
+    ended, died = [], True
     for number in range(1, 20):
         client = house.client(f"guest{number}", timeout_s=2)
         invite = owner.invite("INPUT", label=client.name, approve=True, ttl_s=60)
