@@ -10,7 +10,7 @@ import atheris
 
 with atheris.instrument_imports():
     from tallystick.errors import Malformed
-    from tallystick.node.checkpoints import Cosign, Show, read_message, write_message
+    from tallystick.node.checkpointwire import Ask, Closed, Cosign, Follow, Show, read_message, write_message
     from tallystick.tlog.checkpoint import read_checkpoint
     from tallystick.tlog.note import parse_signature
 
@@ -21,7 +21,7 @@ def target(data: bytes) -> None:
         message = read_message(data)
         assert write_message(message) == data
         match message:
-            case Show(note=note):
+            case Ask(note=note) | Show(note=note) | Closed(note=note) | Follow(note=note):
                 read_checkpoint(note)
             case Cosign(line=line):
                 parse_signature(line.removesuffix("\n"))

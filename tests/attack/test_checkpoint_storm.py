@@ -5,7 +5,8 @@ from pathlib import Path
 
 from tallystick.channel.frame import FrameType
 from tallystick.ledger.event import Kind
-from tallystick.node.checkpoints import Cosign, Show, Witness, read_message, write_message
+from tallystick.node.checkpoints import Witness
+from tallystick.node.checkpointwire import Cosign, Show, read_message, write_message
 from tallystick.pair.pairing import PairType
 from tests.attack.rogue import Rogue
 from tests.node.village import village

@@ -10,7 +10,7 @@ import pytest
 
 from tallystick.channel.frame import FrameType
 from tallystick.node import connection
-from tallystick.node.checkpoints import Ask, write_message
+from tallystick.node.checkpointwire import Ask, write_message
 from tallystick.node.connection import LINGER_S
 from tallystick.node.sessions import MAX_MESSAGES
 from tallystick.pair.pairing import PairType
@@ -67,7 +67,7 @@ def test_an_end_without_reading_is_not_waited_for(tmp_path: Path) -> None:
             await rogue.say(rogue.request("GET", "/v1/files/big", verb="archive.get"))
             await asyncio.sleep(0.5)
             for _ in range(MAX_MESSAGES + 1):
-                await rogue.frame(FrameType.CHECKPOINT, write_message(Ask(0)))
+                await rogue.frame(FrameType.CHECKPOINT, write_message(Ask(b"")))
             await asyncio.sleep(2 * LINGER_S + 0.5)
             assert _sockets() == before + 1
             rogue.close()

@@ -21,7 +21,8 @@ from tallystick.channel.session import Session
 from tallystick.errors import Unavailable
 from tallystick.net.tcp import house_open
 from tallystick.net.udp import Origin, UdpPort
-from tallystick.node.checkpoints import Ask, read_message, write_message
+from tallystick.node.checkpoints import size_of
+from tallystick.node.checkpointwire import Ask, read_message, write_message
 from tallystick.node.connection import Connection
 from tallystick.node.publisher import Publisher
 from tallystick.pair.pairing import Role, derive_pair_keys
@@ -74,7 +75,7 @@ class Side:
 def polite(side: Side, event: Event) -> None:
     """Answer every request with an empty object, show the ledger's checkpoint, and answer `end` with `end`."""
     if isinstance(event, Checkpoint) and isinstance(asked := read_message(event.message), Ask):
-        side.connection.write(side.session.send_checkpoint(write_message(side.house.publisher.show(asked.size))))
+        side.connection.write(side.session.send_checkpoint(write_message(side.house.publisher.show(size_of(asked.note)))))
     elif isinstance(event, Data) and event.data.endswith(b"\r\n\r\n"):
         side.say(GOOD)
     elif isinstance(event, End):

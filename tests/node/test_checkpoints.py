@@ -11,16 +11,20 @@ from hypothesis import strategies as st
 from tallystick.canonical import encode
 from tallystick.errors import Malformed, TallyError, Unproven
 from tallystick.ledger.event import Event, Kind
-from tallystick.node.checkpoints import (
+from tallystick.node.checkpoints import ForkError, Witness, fork_event, own_lines, size_of
+from tallystick.node.checkpointwire import (
+    MAX_ASKED_BYTES,
+    MAX_LINKS,
     MAX_MESSAGE_BYTES,
     MAX_PROOF,
     Ask,
+    Closed,
     Cosign,
-    ForkError,
+    Follow,
     Message,
     Show,
-    Witness,
-    fork_event,
+    Submit,
+    Why,
     read_message,
     write_message,
 )
@@ -58,7 +62,7 @@ def laptop(estate: Estate) -> Witness:
 def asked(witness: Witness) -> int:
     message = read_message(witness.ask())
     assert isinstance(message, Ask)
-    return message.size
+    return size_of(message.note)
 
 
 def meet(estate: Estate) -> CheckpointRow:
@@ -85,8 +89,13 @@ def forged(house: Machine, size: int, root: bytes) -> bytes:
 # --- The messages ------------------------------------------------------------------------------------------------------------
 
 GOOD: list[Message] = [
-    Ask(0),
-    Ask(MAX_SIZE),
+    Ask(b""),
+    Ask(bytes(MAX_ASKED_BYTES), MAX_SIZE),
+    Closed(Why.ROLLED_BACK, b""),
+    Closed(Why.UNSIGNED, b"note", b"terms"),
+    Follow((b"link",), b"note", (), (bytes(32),)),
+    Follow((b"link",) * MAX_LINKS, b"note", (bytes(32),) * MAX_PROOF, (bytes(32),) * MAX_PROOF),
+    Submit(b"bundle"),
     Show(b"note", ()),
     Show(b"", (bytes(32),) * MAX_PROOF),
     Cosign("line\n"),
@@ -106,15 +115,33 @@ BAD: list[tuple[str, bytes]] = [
     ("a map", encode({1: 1})),
     ("empty array", encode([])),
     ("kind 0", encode([0, 1])),
-    ("kind 4", encode([4, 1])),
-    ("kind true", encode([True, 1])),
-    ("kind as text", encode(["1", 1])),
-    ("ask without size", encode([1])),
-    ("ask with more", encode([1, 2, 3])),
-    ("ask -1", encode([1, -1])),
-    ("ask too much", encode([1, MAX_SIZE + 1])),
-    ("ask true", encode([1, True])),
-    ("ask bytes", encode([1, b"1"])),
+    ("kind 7", encode([7, 1])),
+    ("kind true", encode([True, b"", 0])),
+    ("kind as text", encode(["1", b"", 0])),
+    ("ask of the first version", encode([1, 2])),
+    ("ask without after", encode([1, b""])),
+    ("ask with more", encode([1, b"", 0, 0])),
+    ("ask -1", encode([1, b"", -1])),
+    ("ask too much", encode([1, b"", MAX_SIZE + 1])),
+    ("ask true", encode([1, b"", True])),
+    ("ask text", encode([1, "", 0])),
+    ("ask with a long note", encode([1, bytes(MAX_ASKED_BYTES + 1), 0])),
+    ("closed without why", encode([4, b"", None])),
+    ("closed true", encode([4, True, b"", None])),
+    ("closed 0", encode([4, 0, b"", None])),
+    ("closed 5", encode([4, 5, b"", None])),
+    ("closed with empty terms", encode([4, 1, b"", b""])),
+    ("closed with long terms", encode([4, 1, b"", bytes(8_193)])),
+    ("closed with other terms", encode([4, 1, b"", 0])),
+    ("follow nothing", encode([5, [], b"", [], []])),
+    ("follow an empty link", encode([5, [b""], b"", [], []])),
+    ("follow text", encode([5, ["x"], b"", [], []])),
+    ("follow too many", encode([5, [b"x"] * (MAX_LINKS + 1), b"", [], []])),
+    ("follow with a short hash", encode([5, [b"x"], b"", [bytes(31)], []])),
+    ("follow with too long a proof", encode([5, [b"x"], b"", [], [bytes(32)] * (MAX_PROOF + 1)])),
+    ("submit nothing", encode([6, b""])),
+    ("submit too much", encode([6, bytes(49_153)])),
+    ("submit text", encode([6, "bundle"])),
     ("show without proof", encode([2, b"note"])),
     ("show text", encode([2, "note", []])),
     ("show a short hash", encode([2, b"note", [bytes(31)]])),
@@ -356,7 +383,7 @@ def test_two_sessions_witness_one_after_the_other(estate: Estate) -> None:
     proof = estate.house.store.consistency(seen.size, honest.size)
     assert isinstance(first.take(Show(honest.note, proof), NOW), Cosign)
     other = Show(forged(estate.house, honest.size, bytes(32)), proof)
-    assert second.take(other, NOW) == Ask(honest.size)
+    assert second.take(other, NOW) == Ask(own_lines(honest.note))
     with pytest.raises(ForkError):
         second.take(other, NOW)
     grow(estate.house)

@@ -14,7 +14,7 @@ from tallystick.channel.frame import FrameType
 from tallystick.diode.telemetry import Health, HealthState, Progress, ProgressState, Severed, encode_telemetry
 from tallystick.errors import Malformed, Refused, TallyError, Unavailable, Unproven
 from tallystick.ledger.event import Kind
-from tallystick.node.checkpoints import Ask, Cosign, Show, write_message
+from tallystick.node.checkpointwire import Ask, Cosign, Show, write_message
 from tallystick.node.client import HouseSession
 from tallystick.passage.effect import secret_name
 from tallystick.tlog.checkpoint import read_checkpoint
@@ -86,7 +86,7 @@ NOT_ANSWERS: dict[str, Callable[[Side], None]] = {
     "telemetry with text": lambda side: side.tell(encode({1: 1, 2: 1, 3: "rm -rf"})),
     "a message of the ceremony": lambda side: side.seal(FrameType.PAIRING, b"\x80"),
     "an empty checkpoint": lambda side: side.seal(FrameType.CHECKPOINT, b""),
-    "a question for a checkpoint": lambda side: side.seal(FrameType.CHECKPOINT, write_message(Ask(0))),
+    "a question for a checkpoint": lambda side: side.seal(FrameType.CHECKPOINT, write_message(Ask(b""))),
     "a cosignature": lambda side: side.seal(FrameType.CHECKPOINT, write_message(Cosign("x"))),
     "no checkpoint message": lambda side: side.seal(FrameType.CHECKPOINT, b"\xff"),
 }

@@ -19,7 +19,8 @@ from typing import Final
 from tallystick.errors import Malformed, Misuse, Refused, TallyError, Unavailable, Unproven
 from tallystick.keys import KeyId, Signer
 from tallystick.node.approval import WORDS, Human, read_standing, sign_approval
-from tallystick.node.checkpoints import Show, Witness, house_log_keys
+from tallystick.node.checkpoints import Witness, house_log_keys
+from tallystick.node.checkpointwire import Show
 from tallystick.node.dialling import FAILURES, Dialled, dial, keep_addresses
 from tallystick.node.halves import drop, effects_of, keeping, label_for, stand, sweep
 from tallystick.node.host import has_aes_hardware, host_facts

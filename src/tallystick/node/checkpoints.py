@@ -9,79 +9,18 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from tallystick.canonical import decode, encode
 from tallystick.errors import Malformed, Unavailable, Unproven
 from tallystick.ledger.event import Event, Kind
+from tallystick.node.checkpointwire import MAX_ASKED_BYTES, Ask, Closed, Cosign, Show, write_message
 from tallystick.node.machine import ED25519_TYPE, ML_DSA_44_TYPE, Machine, log_name_of
 from tallystick.pair.outcome import Half
-from tallystick.storage.rows import PairRow
-from tallystick.tlog.checkpoint import read_checkpoint, verify_checkpoint
+from tallystick.storage.rows import PairRow, SeenCheckpoint
+from tallystick.tlog.checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
 from tallystick.tlog.cosignature import cosign, verifier
-from tallystick.tlog.note import SignatureType, Verifier, VerifierKey
+from tallystick.tlog.note import SignatureType, Verifier, VerifierKey, write
 from tallystick.tlog.proof import verify_consistency
-from tallystick.tlog.tree import HASH_BYTES, MAX_SIZE
-
-MAX_MESSAGE_BYTES: Final = 24_576
-MAX_PROOF: Final = 63
-FRESH_NS: Final = 10**9
-_ASK, _SHOW, _COSIGN = 1, 2, 3
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Client: show me your newest checkpoint; I saw one of this size last (0 for none)."""
-
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Show:
-    """House: here it is, and the proof that it continues the one you saw."""
-
-    note: bytes
-    proof: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Cosign:
-    """Client: my witness key's line for it."""
-
-    line: str
-
-
-Message = Ask | Show | Cosign
-
-
-def write_message(message: Message) -> bytes:
-    """The body of a frame of type 6."""
-    match message:
-        case Ask(size=size):
-            return encode([_ASK, size])
-        case Show(note=note, proof=proof):
-            return encode([_SHOW, note, list(proof)])
-        case Cosign(line=line):
-            return encode([_COSIGN, line])
-
-
-def read_message(raw: bytes) -> Message:
-    """Raises: Malformed."""
-    value = decode(raw, max_bytes=MAX_MESSAGE_BYTES, max_depth=2, max_items=MAX_PROOF + 8)
-    if not isinstance(value, list) or not value or type(value[0]) is not int:
-        raise Malformed("not a checkpoint message")  # True equals 1, and is another encoding
-    match value:
-        case [1, int(size)] if not isinstance(size, bool) and 0 <= size <= MAX_SIZE:
-            return Ask(size)
-        case [2, bytes(note), list(proof)] if len(proof) <= MAX_PROOF:
-            hashes = tuple(each for each in proof if isinstance(each, bytes) and len(each) == HASH_BYTES)
-            if len(hashes) == len(proof):
-                return Show(note, hashes)
-        case [3, str(line)]:
-            return Cosign(line)
-    raise Malformed("not a checkpoint message")
 
 
 class ForkError(Unproven):
@@ -112,20 +51,16 @@ class Witness:
         self._pair = pair
 
     def log(self) -> tuple[str, list[Verifier]]:
-        """Name and keys of the house's log, from the pair's proposal. Read when a checkpoint has come: no connection waits for it."""
-        proposal = self._machine.store.entry(self._pair.created)
-        if proposal is None:
-            raise AssertionError("a pair's proposal is in the ledger")
-        name, keys = proposal.event.text("log_name"), proposal.event.get("log_keys")
-        kinds = keys if isinstance(keys, tuple) else ()
-        return name, [verifier(VerifierKey(name=name, type=SignatureType(kind), public=public)) for kind, public in kinds]
+        """Name and keys of the house's log, as far as this machine has followed it."""
+        name = self._pair.log_name
+        return name, [verifier(VerifierKey(name=name, type=SignatureType(kind), public=public)) for kind, public in self._pair.log_keys]
 
     def ask(self) -> bytes:
         """What to send at the start of a session."""
         return write_message(self._question())
 
     def _question(self) -> Ask:
-        return Ask(0 if self._pair.seen is None else self._pair.seen.size)
+        return Ask(b"" if self._pair.seen is None else own_lines(self._pair.seen.note), self._pair.followed or 0)
 
     def take(self, show: Show, now_ns: int) -> Cosign | Ask:
         """Judge what the house shows, record it, and only then cosign; one after the other for all sessions of this machine.
@@ -148,20 +83,30 @@ class Witness:
                 self._pair = store.pair(self._pair.pairing) or fresh
         return cosign
 
+    def check_closed(self, closed: Closed) -> None:
+        """A house that takes no commands shows what it has left.
+
+        Raises: ForkError: less than we saw, and we have not kept this evidence yet.  Unproven, Malformed: not signed by its log.
+        """
+        if not closed.note:
+            return
+        origin, log = self.log()
+        checkpoint = verify_checkpoint(closed.note, log=log, origin=origin).checkpoint
+        seen = self._pair.seen
+        kept = self._machine.store.entries(kinds=(Kind.FORK_FOUND,), pair=self._pair.pairing, newest_first=True, limit=1)
+        if seen is not None and not (kept and kept[0].event.blob("other_checkpoint") == closed.note):
+            _check_not_less(checkpoint, closed.note, seen)
+
     def judge(self, show: Show, now_ns: int) -> tuple[Event | None, Cosign]:
         """Check what the house shows. Returns: the event to record (None when nothing is new) and the cosignature to send.
 
         Raises: ForkError, Unproven, Malformed.
         """
         origin, log = self.log()
-        signed = verify_checkpoint(show.note, log=log, origin=origin)
-        checkpoint = signed.checkpoint
+        checkpoint = verify_checkpoint(show.note, log=log, origin=origin).checkpoint
         seen = self._pair.seen
         if seen is not None:
-            if checkpoint.size < seen.size:
-                raise ForkError(f"it shows {checkpoint.size} entries, we saw {seen.size}", seen.note, show.note)
-            if checkpoint.size == seen.size and checkpoint.root != seen.root:
-                raise ForkError(f"two histories of {seen.size} entries", seen.note, show.note)
+            _check_not_less(checkpoint, show.note, seen)
             if checkpoint.size > seen.size:
                 try:
                     verify_consistency(old=seen.size, new=checkpoint.size, old_root=seen.root, new_root=checkpoint.root, proof=show.proof)
@@ -186,6 +131,26 @@ class Witness:
             by="local",
         )
         return event, Cosign(line)
+
+
+def _check_not_less(checkpoint: Checkpoint, note: bytes, seen: SeenCheckpoint) -> None:
+    """Raises: ForkError: it is smaller than what we saw, or another history of the same size."""
+    if checkpoint.size < seen.size:
+        raise ForkError(f"it shows {checkpoint.size} entries, we saw {seen.size}", seen.note, note)
+    if checkpoint.size == seen.size and checkpoint.root != seen.root:
+        raise ForkError(f"two histories of {seen.size} entries", seen.note, note)
+
+
+def own_lines(note: bytes) -> bytes:
+    """A checkpoint with the lines of its own log alone: what a house needs to know it again. Empty when it is too long for `ask`."""
+    checkpoint, signed = read_checkpoint(note)
+    short = write(signed.text, [line for line in signed.signatures if line.name == checkpoint.origin])
+    return short if len(short) <= MAX_ASKED_BYTES else b""
+
+
+def size_of(note: bytes) -> int:
+    """How many entries a checkpoint is of; 0 for none. Raises: Malformed."""
+    return read_checkpoint(note)[0].size if note else 0
 
 
 @contextlib.contextmanager

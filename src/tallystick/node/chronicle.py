@@ -6,8 +6,9 @@ import time
 
 from tallystick.canonical import Encodable, Value
 from tallystick.channel.session import Session
-from tallystick.errors import Malformed
-from tallystick.node.checkpoints import ForkError, Show, Witness, fork_event, read_message, write_message
+from tallystick.errors import Malformed, Refused
+from tallystick.node.checkpoints import ForkError, Witness, fork_event
+from tallystick.node.checkpointwire import Closed, Show, Why, read_message, write_message
 from tallystick.node.connection import Connection
 from tallystick.node.dialling import Dialled
 from tallystick.node.halves import effects_of, stand
@@ -16,6 +17,19 @@ from tallystick.pair.pairing import Role
 from tallystick.passage import knock as knocks
 from tallystick.primitives import sha256
 from tallystick.storage.rows import PairRow
+
+
+def closed_error(why: Why) -> Refused:
+    """What a person is told whose house takes no commands."""
+    match why:
+        case Why.ROLLED_BACK:
+            return Refused("the house is closed: its ledger was rolled back", "its owner opens it again: see `tally restore`")
+        case Why.RESTORING:
+            return Refused("the house is closed: it was restored from a backup", "its owner opens it again: `tally restore --sign`")
+        case Why.MOVED:
+            return Refused("the house has moved to another machine", "it could not be followed there; ask its owner")
+        case Why.UNSIGNED:
+            return Refused("the house was restored, and nobody has signed this pair again", "its owner does: `tally restore --pair NAME`")
 
 
 class Chronicle:
@@ -78,16 +92,22 @@ class Chronicle:
         Args: now_ns: the house's pair time.
         Returns: the message with our cosignature; or with a new question, when another session of this machine has seen another meanwhile.
         Raises: Malformed: no message of a house.  ForkError: its history was rewritten; both signed checkpoints are recorded.
-            Unproven: not signed by its log.  Unavailable.
+            Unproven: not signed by its log.  Refused: it takes no commands, and says why.  Unavailable.
         """
         shown = read_message(message)
-        if not isinstance(shown, Show):
-            raise Malformed("a house shows checkpoints and asks for none")
         try:
-            return write_message(await asyncio.to_thread(self._witness.take, shown, now_ns))
+            match shown:
+                case Show():
+                    return write_message(await asyncio.to_thread(self._witness.take, shown, now_ns))
+                case Closed():
+                    await asyncio.to_thread(self._witness.check_closed, shown)
+                    raise closed_error(shown.why)
         except ForkError as fork:
             await self._machine.store.record(fork_event(self._pair, fork, time.time_ns()))
+            if isinstance(shown, Closed):
+                raise closed_error(shown.why) from None
             raise
+        raise Malformed("a house shows checkpoints and asks for none")
 
     async def ended(self, reason: str, unfinished: bytes | None) -> None:
         """The session is over. `unfinished`: the reference of the signal whose answer never came whole. Raises: Unavailable."""

@@ -12,14 +12,15 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, TypeVar
 
-from tallystick import __version__
 from tallystick.channel.datagram import SECOND_NS
-from tallystick.errors import Misuse, TallyError
+from tallystick.errors import Misuse, TallyError, Unavailable
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Receipt
 from tallystick.net.address import split
 from tallystick.net.stream import VISIBLE
 from tallystick.node.archive import archive_routes, settle_archive
+from tallystick.node.checkpointwire import Why
+from tallystick.node.closing import Closing
 from tallystick.node.connection import Connection
 from tallystick.node.door import Door
 from tallystick.node.doorstep import Arrival, Doorstep
@@ -32,13 +33,13 @@ from tallystick.node.machine import Machine
 from tallystick.node.publisher import Publisher
 from tallystick.node.rooms import house_routes
 from tallystick.node.sessions import InviteSession, PairSession
+from tallystick.node.settling import lapse, settle, started
 from tallystick.node.statements import Statements
 from tallystick.node.workers import Workers
 from tallystick.pair.message import Reason
 from tallystick.pair.pairing import Role, derive_pair_keys
-from tallystick.passage import invite as invites
 from tallystick.passage import pairing
-from tallystick.passage.effect import INVITE_PREFIX, SECRET_PREFIX, invite_name, secret_name
+from tallystick.passage.effect import invite_name, secret_name
 from tallystick.service.archive import Archive, ArchiveSettings
 from tallystick.storage.rows import PairRow
 
@@ -65,6 +66,8 @@ class House:
         self.machine = machine
         self.effects = Effects(machine.store, machine.vault, self)
         self.publisher = Publisher(machine)
+        self.closing = Closing(machine, self.publisher.show, self._shut)
+        self.publisher.may_sign = lambda: not self.closing.reason
         self.statements = Statements(machine, self.effects, self.clock, self._pair_stood, self.refused)
         self._door = Door(self.effects, (), self.clock)
         self.http = HttpServer(self._door)
@@ -91,21 +94,20 @@ class House:
     async def start(self) -> None:
         """Settle what a crash left open, let the standing pairs in, listen. Raises: Unavailable, Refused."""
         settings = self.machine.settings
-        await asyncio.to_thread(self.publisher.check)
+        if not self.closing.look():
+            await asyncio.to_thread(self.publisher.check)
         stored = self.machine.memory.get("pair time")
         self._clock = HouseClock(stored if isinstance(stored, int) else 0)
         self.started_ns = self.clock()
         self._doorstep = Doorstep(self.machine, self, self.clock)
         self.archive = await asyncio.to_thread(Archive.open, settings.root, ArchiveSettings(versions_per_path=settings.versions))
         completed = await asyncio.to_thread(settle_archive, self.archive)
-        await asyncio.to_thread(self.machine.store.settle_open_effects, self.clock(), completed=completed)
+        if not self.closing.moved:
+            await asyncio.to_thread(self.machine.store.settle_open_effects, self.clock(), completed=completed)
         self._door.routes = (*archive_routes(self), *house_routes(self))
-        await self._settle()
+        await settle(self)
         await asyncio.to_thread(self._drop_uploads)
-        size, root = self.machine.store.head()
-        await self.machine.store.record(
-            Event.of(Kind.STARTED, self.clock(), software=f"tallystick {__version__}", size=size, root=root, vault="file")
-        )
+        await started(self)
         self.port = self._step.listen()
         self.publisher.start()
         self.spawn(self._tick(), lambda _: self.failed.set())
@@ -169,37 +171,6 @@ class House:
         task.add_done_callback(done)
         return task
 
-    async def _settle(self) -> None:
-        """At a start: secrets without a pair are destroyed, pairs without a secret are broken, what has lapsed is recorded."""
-        store, vault = self.machine.store, self.machine.vault
-        now_ns = self.clock()
-        wanted: set[str] = set()
-        for pair in store.pairs():
-            if pair.state not in ("pending", "standing", "restored"):
-                continue
-            name = secret_name(pair.pairing)
-            if pair.state == "pending" and pair.expires_ns is not None and pair.expires_ns <= now_ns and pair.role is Role.HOUSE:
-                await self.effects.run(pairing.lapsed(pair=pair.pairing, now_ns=now_ns))
-                continue
-            if await asyncio.to_thread(vault.get_secret, name) is None:
-                await store.record(Event.of(Kind.PAIRING_BROKEN, now_ns, pair=pair.pairing, reason="secret-missing"))
-                log.warning("a pair lost its secret; pair again", extra={"pair": pair.label})
-                continue
-            wanted.add(name)
-            if pair.stands and pair.role is Role.HOUSE:
-                await self.open_pair(pair.pairing)
-        for invite in store.invites():
-            if invite.state != "open":
-                continue
-            if invite.expires_ns <= now_ns:
-                await self.effects.run(invites.expired(invite.invite, now_ns=now_ns))
-            else:
-                wanted.add(invite_name(invite.invite))
-                await self.open_invite(invite.invite)
-        for name in vault.list():
-            if name.startswith((SECRET_PREFIX, INVITE_PREFIX)) and name not in wanted:
-                await asyncio.to_thread(vault.delete_secret, name)
-
     async def _tick(self) -> None:
         """Once a second: tags ahead, what lapsed, what to remember; sooner while there are tags to compute."""
         beat = 0
@@ -228,22 +199,10 @@ class House:
     async def _chores(self, beat: int) -> None:
         if beat % 10 == 0:
             self.publisher.wake()  # other processes append to this ledger too
-            await self._lapse()
+            await lapse(self)
             await asyncio.to_thread(self._remember)
         if beat % 3600 == 0 and self.archive is not None:
             await asyncio.to_thread(self.archive.expire, time.time_ns() - UPLOAD_LIFE_NS)
-
-    async def _lapse(self) -> None:
-        now_ns = self.clock()
-        for item in self.machine.store.inbox():
-            if item.kind == "pairing" and item.expires_ns is not None and item.expires_ns <= now_ns:
-                row = self.machine.store.pair(item.identity)
-                if row is not None and row.role is Role.HOUSE:
-                    await self.effects.run(pairing.lapsed(pair=item.identity, now_ns=now_ns))
-                    await self.refused(item.identity, Reason.EXPIRED)
-        for invite in self.machine.store.invites():
-            if invite.state == "open" and invite.expires_ns <= now_ns:
-                await self.effects.run(invites.expired(invite.invite, now_ns=now_ns))
 
     def _remember(self) -> None:
         for pair in self._live.keep(self.clock()):
@@ -251,11 +210,18 @@ class House:
 
     # --- Doors (node/effects.py) -----------------------------------------------------------------------------------------
 
+    def _shut(self, why: Why) -> None:
+        """From now on nobody's commands are taken: whoever is here is told, and goes."""
+        for session in [session for sessions in self._sessions.values() for session in sessions]:
+            session.tell_closed(why)
+        for ceremony in list(self._invite_sessions):
+            ceremony.cut("closed")
+
     async def open_pair(self, pair: bytes) -> None:
         """From now on this pair's knocks are heard."""
         secret = await asyncio.to_thread(self.machine.vault.get_secret, secret_name(pair))
         row = self.machine.store.pair(pair)  # read last: it may have ended meanwhile
-        if row is not None and row.stands and row.role is Role.HOUSE and secret is not None:
+        if row is not None and row.heard and row.role is Role.HOUSE and secret is not None:
             self._step.let_in(row, derive_pair_keys(secret))
 
     async def close_pair(self, pair: bytes, *, tell: bool) -> None:
@@ -335,7 +301,7 @@ class House:
         if arrival.pair is not None:
             # The pair may have been severed while the connection opened.
             row = self.machine.store.pair(arrival.pair)
-            if row is None or not row.stands or arrival.pair not in self._step:
+            if row is None or not row.heard or arrival.pair not in self._step:
                 opened.close()
                 return
             connection = Connection(arrival.session, opened, self.clock)
@@ -496,5 +462,7 @@ class House:
         }
 
     def healthy(self) -> bool:
-        """Whether commands are still recorded."""
+        """Whether commands are still recorded. Raises: Unavailable: the house is closed, and why."""
+        if self.closing.reason:
+            raise Unavailable(self.closing.reason, "`tally status` at the house says more")
         return self.machine.store.failure is None and self._doorstep is not None and self._doorstep.listening

@@ -156,6 +156,8 @@ class HouseStream:
             self._breach("checkpoint", message)
         except Unproven as error:
             self._fail(error, "fork" if isinstance(error, ForkError) else "checkpoint")
+        except Refused as error:
+            self._fail(error, "closed")
         else:
             if not self.connection.over and not self.session.sent_end:
                 self.connection.write(self.session.send_checkpoint(answer))

@@ -38,7 +38,6 @@ class Machine:
     memory: Memory
     role: Role
     house_id: KeyId
-    log_name: str
     knockers: dict[bytes, tuple[PairKeys, Knocker]] = field(default_factory=dict, repr=False)
     """By pairing id, what this process has already made of a pair's secret to knock with (node/dialling.py)."""
 
@@ -117,8 +116,23 @@ class Machine:
             memory=Memory(home.path / "memory"),
             role=Role(origin.text("role")),
             house_id=KeyId(origin.blob("house")),
-            log_name=origin.text("log_name"),
         )
+
+    @property
+    def log_name(self) -> str:
+        """The name under which this machine's checkpoints are signed now (docs/spec/restore.md, section 4). Raises: Unavailable."""
+        return self.store.house().log_name
+
+    def log_keys_ever(self) -> tuple[tuple[tuple[int, bytes], ...], ...]:
+        """The keys that this machine's log has been signed with, the newest first. Raises: Unavailable."""
+        found = [self.store.house().log_keys]
+        for row in self.store.entries(kinds=(Kind.KEY_ROTATED, Kind.MIGRATED), newest_first=True):
+            if row.event.get("pair") is None and row.event.get("log_keys") is not None:
+                found.append(row.event.get("log_keys"))  # type: ignore[arg-type]
+        first = self.store.entry(0)
+        if first is not None:
+            found.append(first.event.get("log_keys"))  # type: ignore[arg-type]
+        return tuple(dict.fromkeys(found))
 
     @property
     def owner(self) -> bytes | None:

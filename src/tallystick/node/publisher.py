@@ -19,7 +19,7 @@ from typing import Final
 from tallystick.errors import Malformed, Refused, TallyError, Unavailable, Unproven
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Grade, Receipt
-from tallystick.node.checkpoints import Show
+from tallystick.node.checkpointwire import Show
 from tallystick.node.machine import ED25519_TYPE, ML_DSA_44_TYPE, Machine, log_name_of
 from tallystick.storage.rows import CheckpointRow, PairRow
 from tallystick.storage.tiles import PASSING, TileFiles
@@ -192,18 +192,28 @@ class Publisher:
             now_ns = time.time_ns()
             if latest is not None:
                 young = 0 <= now_ns - latest.time_ns < FRESH_NS
-                if (latest.size == size and self._covered == size) or (young and not fresh) or not self.may_sign():
+                # After a restore, or with new keys, the newest is of another name or hand, and is no answer any more.
+                current = self._is_current(latest)
+                if (current and ((latest.size == size and self._covered == size) or (young and not fresh))) or not self.may_sign():
                     return latest
             elif not self.may_sign():
                 raise Unavailable("this house is closed, and has never signed a checkpoint")
             try:
                 self._cover(size)
-                return latest if latest is not None and latest.size == size else self._sign(latest, size, root, now_ns)
+                return (
+                    latest
+                    if latest is not None and latest.size == size and self._is_current(latest)
+                    else self._sign(latest, size, root, now_ns)
+                )
             except TallyError as error:
                 self._failed(error)
                 if fresh or latest is None:
                     raise
                 return latest
+
+    def _is_current(self, row: CheckpointRow) -> bool:
+        """Whether it was signed under the name that the log has now."""
+        return row.note.startswith(self._machine.log_name.encode() + b"\n")
 
     def _cover(self, size: int) -> None:
         """Every tile and bundle of a tree of this size is on the disk."""

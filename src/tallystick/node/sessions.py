@@ -14,7 +14,7 @@ from tallystick.gate.statement import parse_bundle
 from tallystick.gate.stream import StreamBook
 from tallystick.keys import KeyId
 from tallystick.ledger.receipt import Receipt
-from tallystick.node.checkpoints import Ask, Cosign, read_message, write_message
+from tallystick.node.checkpointwire import Ask, Closed, Cosign, Follow, Message, Show, Why, read_message, write_message
 from tallystick.node.connection import Connection
 from tallystick.node.host import has_aes_hardware
 from tallystick.node.http import ServerStream
@@ -120,6 +120,8 @@ class PairSession:
             case End():
                 if self._stream is not None:
                     self._stream.end_of_input()
+                else:
+                    self._connection.end(None)
             case Telemetry(record=record):
                 self._severed(record)
             case Checkpoint(message=message):
@@ -138,6 +140,8 @@ class PairSession:
         self.confirmed = True
         house.session_confirmed(self)
         session = self._connection.session
+        if house.closing.moved:
+            return  # nothing is recorded any more; it is told where the house went
         house.spawn(
             house.effects.run(
                 knocks.confirmed(
@@ -151,7 +155,8 @@ class PairSession:
             ),
             self._unrecorded,
         )
-        self._stream = house.http.open(self._connection, self)
+        if not house.closing.reason and self.pair.stands:
+            self._stream = house.http.open(self._connection, self)  # else checkpoints are all that is looked at
 
     def _unrecorded(self, error: BaseException) -> None:
         self._connection.cut("unrecorded")
@@ -179,11 +184,11 @@ class PairSession:
     async def _exchange(self, message: bytes) -> None:
         house = self._house
         match read_message(message):
-            case Ask(size=size):
-                shown = await asyncio.to_thread(house.publisher.show, size)
-                self._shown = shown.note
-                if not self._connection.over and not self._connection.session.sent_end:
-                    self._connection.write(self._connection.session.send_checkpoint(write_message(shown)))
+            case Ask() as ask:
+                answer = await asyncio.to_thread(house.closing.answer, self.pair, ask, house.clock())
+                if isinstance(answer, Show | Follow):
+                    self._shown = answer.note
+                self._say(answer)
             case Cosign(line=line):
                 if self._shown is None:
                     raise Malformed("a cosignature of a checkpoint that was never shown")
@@ -191,6 +196,16 @@ class PairSession:
                 house.machine.store.later(event)
             case _:
                 raise Unproven("a house shows checkpoints, a client does not")
+
+    def _say(self, message: Message) -> None:
+        if not self._connection.over and not self._connection.session.sent_end:
+            self._connection.write(self._connection.session.send_checkpoint(write_message(message)))
+
+    def tell_closed(self, why: Why) -> None:
+        """Say that the house takes no commands any more, then end: an answer that is under way is none any more."""
+        if self.confirmed:
+            self._say(Closed(why, b""))
+        self._connection.cut("closed", unread=False)
 
     def pause_writing(self) -> None:
         """The socket has enough."""
@@ -208,7 +223,7 @@ class PairSession:
             self._stream.lost()
         self._house.session_lost(self, reason)
         unfinished = self.under_way
-        if self.confirmed:
+        if self.confirmed and not self._house.closing.moved:
             voided = None if reason == "end" or unfinished is None else (self.book.stream, unfinished)
             self._house.spawn(
                 self._house.effects.run(

@@ -54,6 +54,11 @@ class PairRow:
         """May this machine connect?"""
         return self.state == "standing"
 
+    @property
+    def heard(self) -> bool:
+        """Are its knocks answered? One that waits to be signed again is told so (docs/spec/restore.md, section 3)."""
+        return self.state in ("standing", "restored")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HouseRow:

@@ -1,0 +1,182 @@
+"""What a house does with the checkpoints that its pairs show: it finds its own roll-back, and closes (docs/spec/restore.md, section 2).
+
+A house puts each checkpoint into its database before anybody sees it. So a pair that shows one which is signed by the house's own log and
+which the house's ledger does not continue proves that the ledger lost entries. Nothing that the house would do from there on could be
+relied on: it keeps the evidence, closes, and a person decides.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from tallystick.canonical import decimal
+from tallystick.errors import Malformed, TallyError, Unproven
+from tallystick.ledger.event import Event, Kind
+from tallystick.node.checkpointwire import Ask, Closed, Follow, Message, Show, Why
+from tallystick.node.machine import Machine
+from tallystick.storage.rows import HouseRow, PairRow
+from tallystick.storage.rules.house import ROLLED_BACK
+from tallystick.tlog.checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
+from tallystick.tlog.cosignature import verifier
+from tallystick.tlog.note import SignatureType, VerifierKey
+
+MAX_RESTORATIONS: Final = 10**6
+
+log = logging.getLogger("tallystick")
+
+WORDS: Final = {
+    "rolled-back": "this house is closed: its ledger was rolled back",
+    "restoring": "this house is closed: it was restored from a backup",
+    "moved": "this house has moved to another machine",
+}
+"""Why a house takes no commands, for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A checkpoint of this house's log that a pair has seen. `times`: how often the house had been restored then."""
+
+    checkpoint: Checkpoint
+    note: bytes
+    times: int
+
+
+def reason_of(house: HouseRow) -> str:
+    """Why it takes no commands; empty while it does."""
+    return "" if house.is_open else WORDS.get(house.why, f"this house is {house.state}")
+
+
+def why_of(house: HouseRow) -> Why:
+    """The same as a word of the protocol."""
+    if house.state == "moved":
+        return Why.MOVED
+    return Why.ROLLED_BACK if house.why == ROLLED_BACK else Why.RESTORING
+
+
+def times_of(origin: str, first_name: str) -> int:
+    """How often the log had been restored when it was called so. Raises: Unproven: it is not this log's name."""
+    if origin == first_name:
+        return 0
+    name, slash, number = origin.rpartition("/")
+    if slash and name == first_name:
+        try:
+            times = decimal(number, maximum=MAX_RESTORATIONS)
+        except Malformed:
+            times = 0
+        if times:
+            return times
+    raise Unproven("a checkpoint of another log")
+
+
+class Closing:
+    """One house's answers to `ask`. Any thread."""
+
+    def __init__(self, machine: Machine, show: Callable[[int], Show], shut: Callable[[Why], None]) -> None:
+        """`show(size)`: the newest checkpoint and the proof from a size.  `shut`: told, in the event loop, once the house is closed."""
+        self._machine = machine
+        self._show = show
+        self._shut = shut
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.reason = ""
+        """Why the house takes no commands; empty while it does."""
+        self.moved = False
+
+    def look(self) -> bool:
+        """In the event loop: take the state from the ledger, and have everybody feel it. Returns: whether the house is closed."""
+        self._loop = asyncio.get_running_loop()
+        house = self._machine.store.house()
+        before, self.reason, self.moved = self.reason, reason_of(house), house.state == "moved"
+        if self.reason and not before:
+            self._shut(why_of(house))
+        return bool(self.reason)
+
+    def _feel(self) -> None:
+        """From any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.look)
+
+    def answer(self, pair: PairRow, ask: Ask, now_ns: int) -> Message:
+        """What to answer a pair that shows what it saw. Raises: Malformed, Unproven: that is no checkpoint of ours.  Unavailable."""
+        store = self._machine.store
+        asked = self._read(ask.note) if ask.note else None
+        house = store.house()
+        if asked is not None and house.state != "moved" and self._beyond(house, asked):
+            self._found(house, pair, asked, now_ns)
+            house = store.house()
+        followed = self._links(pair, ask, asked, house)
+        if followed is not None:
+            return followed
+        if not house.is_open:
+            return Closed(why_of(house), self._newest(), self._terms(pair, house))
+        if pair.state == "restored":
+            return Closed(Why.UNSIGNED, self._newest())
+        return self._show(0 if asked is None or asked.times != house.restored else asked.checkpoint.size)
+
+    def _read(self, note: bytes) -> Asked:
+        """Raises: Malformed, Unproven: no checkpoint that this house's log signed."""
+        checkpoint, _ = read_checkpoint(note)
+        times = times_of(checkpoint.origin, self._machine.store.house().first_name)
+        failure: TallyError = Unproven("a checkpoint that this house's log did not sign")
+        for keys in self._machine.log_keys_ever():
+            log_keys = [verifier(VerifierKey(name=checkpoint.origin, type=SignatureType(kind), public=public)) for kind, public in keys]
+            try:
+                verify_checkpoint(note, log=log_keys, origin=checkpoint.origin)
+            except Unproven as error:
+                failure = error
+            else:
+                return Asked(checkpoint=checkpoint, note=note, times=times)
+        raise failure
+
+    def _beyond(self, house: HouseRow, asked: Asked) -> bool:
+        """Does it show that this ledger lost entries that were signed?"""
+        if asked.times != house.restored:
+            return asked.times > house.restored
+        size = self._machine.store.size()
+        return asked.checkpoint.size > size or self._machine.store.root_at(asked.checkpoint.size) != asked.checkpoint.root
+
+    def _found(self, house: HouseRow, pair: PairRow, asked: Asked, now_ns: int) -> None:
+        """Keep the evidence, once for each pair and checkpoint, and close. Raises: Unavailable."""
+        store, checkpoint = self._machine.store, asked.checkpoint
+        known = store.pair(pair.pairing)
+        showed = None if known is None else known.showed
+        if not house.is_open and showed is not None and (showed.size, showed.root) == (checkpoint.size, checkpoint.root):
+            return
+        evidence = Event.of(
+            Kind.FORK_FOUND,
+            now_ns,
+            "pair",
+            pairing=pair.pairing,
+            pair=pair.pairing,
+            origin_hash=checkpoint.origin_hash,
+            checkpoint=self._newest() or b"none",
+            other_checkpoint=asked.note,
+            size=checkpoint.size,
+            root=checkpoint.root,
+        )
+        if not house.is_open:
+            store.append(evidence).result()
+            return
+        store.append(evidence, Event.of(Kind.CLOSED, now_ns, "house", pair=pair.pairing, reason=ROLLED_BACK)).result()
+        log.error(
+            "this house was rolled back: a pair shows a checkpoint that we signed and do not have; the house is closed",
+            extra={"pair": pair.label, "entries": store.size(), "entries_shown": checkpoint.size, "next": "tally restore"},
+        )
+        self._feel()
+
+    def _newest(self) -> bytes:
+        newest = self._machine.store.latest_checkpoint()
+        return b"" if newest is None else newest.note
+
+    def _links(self, pair: PairRow, ask: Ask, asked: Asked | None, house: HouseRow) -> Follow | None:
+        return None
+
+    def _terms(self, pair: PairRow, house: HouseRow) -> bytes | None:
+        return None
+
+
+def closed_event(reason: str, owner: bytes | None) -> Event:
+    """The house takes no commands from here on, said at the house itself."""
+    return Event.of(Kind.CLOSED, time.time_ns(), "local", reason=reason, owner=owner)
