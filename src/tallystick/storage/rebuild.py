@@ -4,7 +4,8 @@ The new database is written beside the old one from the old one's leaves, in ord
 the places of bodies are taken over, because no entry holds them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import apsw
@@ -30,7 +31,8 @@ def rebuild(source: Path, target: Path, progress: Callable[[int, int], None] | N
         try:
             schema.create(new)
             new.pragma("synchronous", "off")  # nobody relies on it yet; the caller's last act makes it durable
-            _replay(old, new, progress)
+            total = old.execute("SELECT count(*) FROM entries").get
+            replay(new, _leaves(old), total, progress)
             for table in schema.KEPT:
                 if old.table_exists(None, table):
                     rows = list(old.execute(f"SELECT * FROM {table}"))
@@ -47,26 +49,49 @@ def rebuild(source: Path, target: Path, progress: Callable[[int, int], None] | N
         raise unavailable(error) from error
 
 
-def _replay(old: apsw.Connection, new: apsw.Connection, progress: Callable[[int, int], None] | None) -> None:
-    total = old.execute("SELECT count(*) FROM entries").get
-    book = Book(new)
+class BrokenRule(Unavailable):
+    """An entry that is none, or that the rules of today forbid. `index`: which."""
+
+    def __init__(self, index: int, message: str) -> None:
+        super().__init__(message, "Run `tally verify`.")
+        self.index = index
+
+
+def _leaves(old: apsw.Connection) -> Iterator[bytes]:
+    """The leaves of a database, without a gap. Raises: Unavailable."""
     done = 0
     while rows := list(old.execute("SELECT idx, leaf FROM entries WHERE idx >= ? ORDER BY idx LIMIT ?", (done, BATCH))):
-        requests: list[Request] = []
         for at, (index, leaf) in enumerate(rows):
             if index != done + at:
                 raise Unavailable(f"entry {done + at} is missing", "Run `tally verify`.")
+            yield leaf
+        done += len(rows)
+
+
+def replay(new: apsw.Connection, leaves: Iterable[bytes], total: int, progress: Callable[[int, int], None] | None = None) -> int:
+    """Bring about in an empty database what these leaves bring about; how many there were.
+
+    Raises: BrokenRule: what was before it is kept.  What reading the leaves raises.
+    """
+    book = Book(new)
+    done = 0
+    source = iter(leaves)
+    while batch := list(islice(source, BATCH)):
+        requests: list[Request] = []
+        for at, leaf in enumerate(batch):
             try:
                 requests.append(Request((entry.decode(leaf),), (leaf,)))
             except TallyError as error:
-                raise Unavailable(f"entry {index} cannot be read: {error}", "Run `tally verify`.") from error
+                book.write(requests)
+                raise BrokenRule(done + at, f"entry {done + at} cannot be read: {error}") from error
         book.write(requests)
         for at, request in enumerate(requests):
             if isinstance(request.outcome, TallyError):
-                raise Unavailable(f"entry {done + at} breaks a rule: {request.outcome}", "Run `tally verify`.")
-        done += len(rows)
+                raise BrokenRule(done + at, f"entry {done + at} breaks a rule: {request.outcome}") from request.outcome
+        done += len(batch)
         if progress is not None:
             progress(done, total)
+    return done
 
 
 def differences(one: Path, other: Path, *, limit: int = 20) -> tuple[str, ...]:

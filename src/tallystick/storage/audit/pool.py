@@ -1,0 +1,68 @@
+"""Reading blocks in several processes: hashing and decoding are arithmetic, and a second core halves their time."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+from tallystick.ledger.block import Block, Sight, read_block
+from tallystick.ledger.form import Forms
+
+BLOCKS_IN_TASK: Final = 32
+PAYS_FROM: Final = 100_000  # entries: a process costs a third of a second to start
+_FORMS: Final = Forms()  # of this process
+
+
+class Task(NamedTuple):
+    """A bundle to be read."""
+
+    data: bytes
+    width: int
+    first: int
+
+
+def _read(tasks: list[Task], sight: Sight) -> list[Block]:
+    return [read_block(task.data, task.width, task.first, _FORMS, sight) for task in tasks]
+
+
+class Pool:
+    """Processes that read; with none of them the reading is done here."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers > 1 else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def blocks(self, tasks: Iterator[Task], sight: Callable[[], Sight]) -> Iterator[Block]:
+        """The blocks in their order; at most a few tasks are under way at once."""
+        if self._pool is None:
+            for task in tasks:
+                yield read_block(task.data, task.width, task.first, _FORMS, sight())
+            return
+        under_way: deque[Future[list[Block]]] = deque()
+        batch: list[Task] = []
+        for task in tasks:
+            batch.append(task)
+            if len(batch) == BLOCKS_IN_TASK:
+                under_way.append(self._pool.submit(_read, batch, sight()))
+                batch = []
+            if len(under_way) > 2 * self._workers:
+                yield from under_way.popleft().result()
+        if batch:
+            under_way.append(self._pool.submit(_read, batch, sight()))
+        while under_way:
+            yield from under_way.popleft().result()
+
+
+def workers_for(entries: int) -> int:
+    """How many processes pay."""
+    return 1 if entries < PAYS_FROM else min(8, len(os.sched_getaffinity(0)))
