@@ -10,6 +10,8 @@ from tallystick.cli.shapes import SHAPES, Result, Shape
 from tallystick.errors import Refused, TallyError
 
 NS: Final = 1_000_000_000
+# Functions behind an option of a command that has a function of its own.
+OPTIONS: Final = {"versions": "ls --versions", "uploads": "ls --uploads", "give-up": "rm --upload"}
 HOSTILE: Final = "evil\x1b]0;owned\x07\u202e\r\n"
 
 
@@ -50,7 +52,8 @@ class Cardboard:
                 raise self.error
             if name == "log":
                 return self._entries()
-            result = self.make(SHAPES[name.replace("key_", "key ").replace("_", "-")])
+            words = name.replace("key_", "key ").replace("_", "-")
+            result = self.make(SHAPES[OPTIONS.get(words, words)])
             if self.ask and "confirm" in arguments and not arguments["confirm"](self.make(SHAPES["inbox"])["proposals"][0]):
                 raise Refused("the words were not the same", "deny it")
             if self.ask and "passphrase" in arguments:

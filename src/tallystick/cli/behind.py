@@ -82,12 +82,29 @@ class Commands(Protocol):
         """Store a file, or standard input where `source` is None. An empty `house` means the only one."""
 
     def get(
-        self, settings: Settings, *, house: str, path: str, target: Path | None, span: tuple[int, int | None] | None, progress: Progress
+        self,
+        settings: Settings,
+        *,
+        house: str,
+        path: str,
+        target: Path | None,
+        span: tuple[int, int | None] | None,
+        progress: Progress,
+        version: int | None,
     ) -> Result:
-        """Fetch a file, or some of its bytes, into `target`, or to standard output where that is None."""
+        """Fetch a file, or some of its bytes, into `target`, or to standard output where that is None. `version`: an older content."""
 
     def ls(self, settings: Settings, *, house: str, path: str) -> Result:
         """A folder, complete. For an INTERFACE pair `files` is empty and `summary` holds the counts."""
+
+    def versions(self, settings: Settings, *, house: str, path: str) -> Result:
+        """The contents that a file once had, newest first. For an INTERFACE pair `versions` is empty and `summary` holds the counts."""
+
+    def uploads(self, settings: Settings, *, house: str) -> Result:
+        """What this machine has begun to store and neither finished nor given up."""
+
+    def give_up(self, settings: Settings, *, house: str, upload: str) -> Result:
+        """Give an unfinished upload up."""
 
     def rm(self, settings: Settings, *, house: str, path: str) -> Result:
         """Remove a file."""

@@ -46,12 +46,16 @@ def _show_put(result: Result, out: Out) -> None:
     out.line(f"sha256 {result['sha256']}")
 
 
-@command("get", example="tally get attic:/papers/report.pdf\ntally get attic:/disk.img - --range 0-511 | hexdump -C")
+@command(
+    "get",
+    example="tally get attic:/papers/report.pdf\ntally get /a.txt --version 41\ntally get attic:/disk.img - --range 0-511 | hexdump -C",
+)
 @click.argument("source", metavar="HOUSE:/PATH")
 @click.argument("target", metavar="[DST|-]", required=False)
 @click.option("--range", "span", metavar="FIRST-LAST", help="Only these bytes, counted from 0, both included.")
+@click.option("--version", metavar="NUMBER", type=click.IntRange(0, 2**63 - 1), help="An older content, as `tally ls --versions` names it.")
 @click.option("--force", is_flag=True, help="Replace DST if it exists.")
-def get(call: Call, source: str, target: str | None, span: str | None, force: bool) -> None:
+def get(call: Call, source: str, target: str | None, span: str | None, version: int | None, force: bool) -> None:
     """Fetch a file from a house into DST (- is standard output; default: its own name, here)."""
     settings, place = call.settings(), remote(source)
     wanted = None if span is None else byte_range(span)
@@ -63,7 +67,13 @@ def get(call: Call, source: str, target: str | None, span: str | None, force: bo
         local = _local_target(place.path, target, force=force)
     with progress(place.path.rsplit("/", 1)[-1], show=not call.as_json) as advance:
         result = call.behind.get(
-            settings, house=place.house or settings.house, path=place.path, target=local, span=wanted, progress=advance
+            settings,
+            house=place.house or settings.house,
+            path=place.path,
+            target=local,
+            span=wanted,
+            progress=advance,
+            version=version,
         )
     if local is not None:
         emit("get", result, as_json=call.as_json, render=_show_get)
@@ -86,14 +96,41 @@ def _show_get(result: Result, out: Out) -> None:
     out.line(f"{result['target']}  {size(result['bytes'])}  entry {result['entry']}")
 
 
-@command("ls", example="tally ls\ntally ls attic:/papers -l")
+@command("ls", example="tally ls\ntally ls attic:/papers -l\ntally ls attic:/papers/report.pdf --versions\ntally ls --uploads")
 @click.argument("place", metavar="[HOUSE:/PATH]", required=False, default="/")
 @click.option("-l", "long", is_flag=True, help="Sizes, times and hashes.")
-def ls(call: Call, place: str, long: bool) -> None:
+@click.option("--versions", is_flag=True, help="The contents that a file once had.")
+@click.option("--uploads", is_flag=True, help="What this machine has begun to store there and not finished.")
+def ls(call: Call, place: str, long: bool, versions: bool, uploads: bool) -> None:
     """List a folder of a house. An INTERFACE pair sees counts and sizes only."""
+    if versions and uploads:
+        raise Misuse("--versions is about a file, --uploads about this machine", "give one of them")
     settings, where = call.settings(), remote(place)
+    house = where.house or settings.house
+    if versions:
+        found = call.behind.versions(settings, house=house, path=where.path)
+        emit("ls --versions", found, as_json=call.as_json, render=_show_versions)
+        return
+    if uploads:
+        emit("ls --uploads", call.behind.uploads(settings, house=house), as_json=call.as_json, render=_show_uploads)
+        return
     result = call.behind.ls(settings, house=where.house or settings.house, path=where.path)
     emit("ls", result, as_json=call.as_json, render=_show_long if long else _show_short)
+
+
+def _show_versions(result: Result, out: Out) -> None:
+    now_ns = time.time_ns()
+    rows = [
+        (str(one["kept"]), size(one["bytes"]), age(one["modified_ns"], now_ns), (one["sha256"] or "")[:16]) for one in result["versions"]
+    ]
+    out.table(("VERSION", "SIZE", "CHANGED", "SHA-256"), rows, empty="" if result["summary"] else "No older content is kept.")
+    _show_summary(result, out)
+
+
+def _show_uploads(result: Result, out: Out) -> None:
+    now_ns = time.time_ns()
+    rows = [(one["upload"], size(one["offset"]), age(one["modified_ns"], now_ns), one["path"]) for one in result["uploads"]]
+    out.table(("UPLOAD", "ARRIVED", "LAST BYTE", "PATH"), rows, empty="Nothing is unfinished.")
 
 
 def _show_short(result: Result, out: Out) -> None:
@@ -121,14 +158,19 @@ def _show_summary(result: Result, out: Out) -> None:
     out.pairs([(str(name), str(value)) for name, value in (result["summary"] or {}).items()])
 
 
-@command("rm", example="tally rm attic:/papers/draft.txt")
+@command("rm", example="tally rm attic:/papers/draft.txt\ntally rm attic:/ --upload 5f0c2a94e1b7d6330f5a1c8e9d2b4a76")
 @click.argument("place", metavar="HOUSE:/PATH")
-def rm(call: Call, place: str) -> None:
+@click.option("--upload", metavar="UPLOAD", help="Not a file: give up an unfinished upload, as `tally ls --uploads` names it.")
+def rm(call: Call, place: str, upload: str | None) -> None:
     """Remove a file from a house; its older versions stay as the house is set."""
     settings, where = call.settings(), remote(place)
-    result = call.behind.rm(settings, house=where.house or settings.house, path=where.path)
+    house = where.house or settings.house
+    if upload is None:
+        result = call.behind.rm(settings, house=house, path=where.path)
+    else:
+        result = call.behind.give_up(settings, house=house, upload=upload)
     emit(
-        "rm",
+        "rm" if upload is None else "rm --upload",
         result,
         as_json=call.as_json,
         render=lambda shown, out: out.line(f"{shown['house']}:{shown['path']}  removed, entry {shown['entry']}"),

@@ -68,6 +68,16 @@ WITNESS: Final[Shape] = {
 
 FILE: Final[Shape] = {"name": TEXT, "kind": TEXT, "bytes": MAYBE_NUMBER, "modified_ns": MAYBE_NUMBER, "sha256": MAYBE_TEXT}
 
+VERSION: Final[Shape] = {
+    "kept": NUMBER,  # the number that `get --version` takes: the entry that set the content aside
+    "version": MAYBE_NUMBER,  # the entry that wrote it
+    "bytes": NUMBER,
+    "modified_ns": NUMBER,
+    "sha256": MAYBE_TEXT,
+}
+
+UPLOAD: Final[Shape] = {"upload": TEXT, "path": TEXT, "offset": NUMBER, "modified_ns": NUMBER}
+
 ENTRY: Final[Shape] = {
     "index": NUMBER,
     "time_ns": NUMBER,
@@ -127,7 +137,10 @@ SHAPES: Final[Mapping[str, Shape]] = {
     "put": {"house": TEXT, "path": TEXT, "bytes": NUMBER, "sha256": TEXT, "version": NUMBER, "entry": NUMBER, "seconds": REAL},
     "get": {"house": TEXT, "path": TEXT, "target": TEXT, "bytes": NUMBER, "sha256": MAYBE_TEXT, "entry": NUMBER, "seconds": REAL},
     "ls": {"house": TEXT, "path": TEXT, "files": (FILE,), "summary": OBJECT},
+    "ls --versions": {"house": TEXT, "path": TEXT, "versions": (VERSION,), "summary": OBJECT},
+    "ls --uploads": {"house": TEXT, "uploads": (UPLOAD,)},
     "rm": {"house": TEXT, "path": TEXT, "entry": NUMBER},
+    "rm --upload": {"house": TEXT, "path": TEXT, "entry": NUMBER},
     "mv": {"house": TEXT, "path": TEXT, "target": TEXT, "entry": NUMBER},
     "log": ENTRY,  # one object a line, without end under --follow
     "key new": KEY,

@@ -14,6 +14,7 @@ from tallystick.service.archive import Archive
 from tallystick.service.names import SafePath
 from tallystick.service.ranges import ByteRange, parse_range, whole
 from tallystick.service.reading import OpenFile, Page, Stat
+from tallystick.service.versions import Version
 
 if TYPE_CHECKING:
     from tallystick.node.house import House
@@ -59,12 +60,15 @@ def archive_routes(house: "House") -> tuple[Route, ...]:
     return (
         route("PUT", "/v1/files/*", "archive.put", files.put, upload=True),
         route("PATCH", "/v1/uploads/*", "archive.put", files.resume, upload=True),
+        route("GET", "/v1/uploads", "archive.uploads", files.uploads),
         route("GET", "/v1/uploads/*", "archive.put", files.offset),
+        route("DELETE", "/v1/uploads/*", "archive.give-up", files.give_up, effect="archive.give-up"),
         route("POST", "/v1/commit", "archive.commit", files.commit, effect="archive.commit"),
         route("GET", "/v1/files/*", "archive.get", files.get, look=files.look),
         route("GET", "/v1/list/*", "archive.ls", files.ls),
         route("GET", "/v1/list", "archive.ls", files.ls),
         route("GET", "/v1/stat/*", "archive.stat", files.stat),
+        route("GET", "/v1/versions/*", "archive.versions", files.versions),
         route("DELETE", "/v1/files/*", "archive.rm", files.rm, effect="archive.rm"),
         route("POST", "/v1/move", "archive.mv", files.mv, effect="archive.mv"),
         route("GET", "/v1/summary", "archive.summary", files.summary),
@@ -113,6 +117,18 @@ class _Files:
         """Where an upload stands."""
         return json_answer({"upload": call.rest, "offset": await self._run(call, self._archive.offset, call.rest, call.session.asker.pair)})
 
+    async def uploads(self, call: Call) -> Answer:
+        """What this pair has begun and neither finished nor given up."""
+        found = await self._run(call, self._archive.uploads, call.session.asker.pair)
+        return json_answer(
+            {"uploads": [{"upload": one.upload, "path": one.path, "offset": one.offset, "modified_ns": one.mtime_ns} for one in found]}
+        )
+
+    async def give_up(self, call: Call) -> Answer:
+        """Remove an upload of this pair: its bytes, and its place among those that a pair may have open."""
+        path = await self._run(call, self._archive.give_up, call.rest, call.session.asker.pair)
+        return json_answer({"path": path, "entry": call.entry})
+
     async def commit(self, call: Call) -> Answer:
         """The closing signal: only now the file takes its place."""
         body: Commit = call.json(Commit)
@@ -133,11 +149,11 @@ class _Files:
         return answer
 
     async def get(self, call: Call) -> Answer:
-        """A file or a range of it."""
+        """A file or a range of it; with `version` a content it once had."""
         if call.seen is not None:
             file, span, content = await call.seen
         else:
-            file, span, content = await self._run(call, self._open, *_wanted(call.command, call.rest))
+            file, span, content = await self._run(call, self._open, *_wanted(call.command, call.rest, call.query))
         ranged = any(name == "range" for name, _ in call.command.headers)
         headers = [("accept-ranges", "bytes")]
         if ranged:
@@ -156,13 +172,13 @@ class _Files:
     def look(self, asker: Asker, command: Command, rest: str, query: dict[str, str]) -> asyncio.Future[Any] | None:
         """Open the file of a `get` while its entry is being written. What cannot be opened now is found out when its turn has come."""
         try:
-            return self._house.workers.begin(asker.pair, self._open, *_wanted(command, rest))
+            return self._house.workers.begin(asker.pair, self._open, *_wanted(command, rest, query))
         except TallyError:
             return None
 
-    def _open(self, path: SafePath, wanted: str | None) -> tuple[OpenFile, ByteRange, bytes | None]:
+    def _open(self, path: SafePath, kept: int | None, wanted: str | None) -> tuple[OpenFile, ByteRange, bytes | None]:
         """In a thread: the file and the span of it. A short one is read at once and closed: one turn of a thread instead of three."""
-        file = self._archive.get(path)
+        file = self._archive.get(path) if kept is None else self._archive.get_version(path, kept)
         try:
             span = whole(file.stat.size) if wanted is None else parse_range(wanted, file.stat.size)
             if span.length > SMALL_BYTES:
@@ -205,6 +221,22 @@ class _Files:
                 "version": stat.version,
             }
         )
+
+    async def versions(self, call: Call) -> Answer:
+        """The contents that a path once had, newest first."""
+        path = SafePath.from_quoted(call.rest)
+        found: tuple[Version, ...] = await self._run(call, self._archive.versions, path)
+        versions = [
+            {
+                "kept": one.kept_at,
+                "version": one.version,
+                "bytes": one.size,
+                "modified_ns": one.mtime_ns,
+                "sha256": None if one.sha256 is None else one.sha256.hex(),
+            }
+            for one in found
+        ]
+        return json_answer({"path": path.text, "versions": versions})
 
     async def rm(self, call: Call) -> Answer:
         """Take a file away; its content becomes a version."""
@@ -251,9 +283,10 @@ class _Span:
         await self._workers.tidy(self._file.close)
 
 
-def _wanted(command: Command, rest: str) -> tuple[SafePath, str | None]:
-    """The path of a `get` and its range. Raises: Malformed, Misuse, Refused."""
-    return SafePath.from_quoted(rest), next((value for name, value in command.headers if name == "range"), None)
+def _wanted(command: Command, rest: str, query: dict[str, str]) -> tuple[SafePath, int | None, str | None]:
+    """The path of a `get`, the version that is asked for, and the range. Raises: Malformed, Misuse, Refused."""
+    kept = _number(query["version"], "version") if "version" in query else None
+    return SafePath.from_quoted(rest), kept, next((value for name, value in command.headers if name == "range"), None)
 
 
 def _unsigned(call: Call) -> AsyncIterator[bytes]:

@@ -12,13 +12,14 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import msgspec
 
 from tallystick.channel.datagram import ASKED_MODES, Mode
 from tallystick.errors import Malformed, Misuse, TallyError, Unavailable
 from tallystick.gate.opening import BodyDigest
+from tallystick.node.answers import read_answer
 from tallystick.node.dialling import FAILURES, Dialled, dial, fixed_modes
 from tallystick.node.halves import usable
 from tallystick.node.housestream import HouseStream
@@ -33,6 +34,21 @@ __all__ = ["HouseSession", "PairRow"]
 
 MAX_JSON_BYTES: Final = 33_554_432
 MAX_ERROR_BYTES: Final = 8_192
+TOO_OFTEN: Final = 429
+NO_SPACE: Final = 507
+NOT_TAKEN: Final = frozenset((TOO_OFTEN, NO_SPACE))  # docs/spec/door.md, section 4: the command was not looked at
+MAX_RETRY_S: Final = 60
+ANY_OBJECT: Final[Any] = dict[str, Any]
+
+_T = TypeVar("_T")
+
+
+class TooOften(Unavailable):
+    """This pair asks more than the house's settings let it. The command was not taken: it may be given again after `after_s` seconds."""
+
+    def __init__(self, message: str, hint: str, after_s: int) -> None:
+        super().__init__(message, hint)
+        self.after_s = after_s
 
 
 class HouseSession:
@@ -113,35 +129,47 @@ class HouseSession:
             raise  # nothing was sent: the number is still free
         except TallyError as error:
             raise self.stream.failure or error from None
+        if response.status in NOT_TAKEN:
+            self.stream.unanswered = None
+            raise await self._not_taken(response)
         self._n += 1
         self.stream.unanswered = signed.reference
         if response.status >= 400:
             raise await self._error_of(response)
         return response
 
-    async def get_json(self, target: str, *, verb: str) -> Any:
-        """The JSON behind a target. Raises: as `request`; Malformed when it is no JSON."""
-        return await self.json_of(await self.request("GET", target, verb=verb))
+    async def get_json(self, target: str, *, verb: str, kind: type[_T] = ANY_OBJECT) -> _T:
+        """The JSON behind a target. `kind`: of node/answers.py.  Raises: as `request`; Malformed when it is not of that kind."""
+        return await self.json_of(await self.request("GET", target, verb=verb), kind)
 
-    async def post_json(self, target: str, value: Any, *, verb: str, method: str = "POST") -> Any:
+    async def post_json(self, target: str, value: Any, *, verb: str, kind: type[_T] = ANY_OBJECT, method: str = "POST") -> _T:
         """Send JSON (bytes go as they are) and read the JSON of the answer. Raises: as `get_json`."""
-        raw, kind = (value, "application/octet-stream") if isinstance(value, bytes) else (msgspec.json.encode(value), "application/json")
-        return await self.json_of(await self.request(method, target, verb=verb, headers=[("content-type", kind)], body=raw))
+        raw, mime = (value, "application/octet-stream") if isinstance(value, bytes) else (msgspec.json.encode(value), "application/json")
+        return await self.json_of(await self.request(method, target, verb=verb, headers=[("content-type", mime)], body=raw), kind)
 
-    async def json_of(self, response: Response) -> Any:
-        """The JSON of an answer. Raises: as `Response.read`; Malformed when it is none."""
-        raw = await response.read(MAX_JSON_BYTES)
-        try:
-            return msgspec.json.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise Malformed("the house's answer is not JSON", "is its software as new as ours?") from None
+    async def delete_json(self, target: str, *, verb: str, kind: type[_T] = ANY_OBJECT) -> _T:
+        """DELETE, and the JSON of the answer. Raises: as `get_json`."""
+        return await self.json_of(await self.request("DELETE", target, verb=verb), kind)
+
+    async def json_of(self, response: Response, kind: type[_T] = ANY_OBJECT) -> _T:
+        """The JSON of an answer. Raises: as `Response.read`; Malformed when it is not of this kind."""
+        return read_answer(await response.read(MAX_JSON_BYTES), kind, self.pair.label)
 
     async def _error_of(self, response: Response) -> TallyError:
         try:
             body = msgspec.json.decode(await response.read(MAX_ERROR_BYTES))
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return Malformed(f"the house answered {response.status} without saying why")
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return Malformed(f"{self.pair.label} answered {response.status} without saying why")
         return error_from_body(body.get("error") if isinstance(body, Mapping) else None)
+
+    async def _not_taken(self, response: Response) -> TallyError:
+        """The house did not look at the command: nothing is recorded of it, and its number is still free."""
+        error = await self._error_of(response)
+        if response.status != TOO_OFTEN:
+            return error
+        said = response.header("retry-after") or ""
+        after_s = int(said) if said.isascii() and said.isdigit() and len(said) < 9 else 1
+        return TooOften(error.message, error.hint, min(after_s, MAX_RETRY_S))
 
     @property
     def _house(self) -> bytes:

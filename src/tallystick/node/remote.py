@@ -8,38 +8,28 @@ import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypedDict, TypeVar
+from typing import Final, Self, TypeVar
 from urllib.parse import quote, urlencode
 
-import msgspec
-
-from tallystick.errors import Malformed, Misuse, Refused, Unavailable
-from tallystick.node.client import HouseSession, PairRow
+from tallystick.errors import Malformed, Misuse, Unavailable
+from tallystick.node import answers
+from tallystick.node.answers import Stored
+from tallystick.node.client import HouseSession, PairRow, TooOften
 from tallystick.node.fetching import Fetch, Got, plain, target_of
-from tallystick.node.httpclient import Response
 from tallystick.node.machine import Machine
+from tallystick.node.putting import Put
 from tallystick.node.upload import Progress, Reader, Source
 
 __all__ = ["Got", "HouseClient", "Stored"]
 
 TRIES: Final = 5  # in a row without one byte of progress
 WAIT_S: Final = 0.2  # before the first of them; doubled each time
-SMALL_BYTES: Final = 65_536  # goes in one request: sending it again costs less than asking where it stands
+PATIENCE_S: Final = 60  # with a house that takes this pair's commands more slowly than they are given
 PAGE: Final = 1_000
 MAX_LINE: Final = 1_048_576  # bytes of an entry as JSON
 
 
 _T = TypeVar("_T")
-
-
-class Stored(TypedDict):
-    """A file that took its place. `version` names its content, `entry` its entry in the house's ledger."""
-
-    path: str
-    size: int
-    sha256: str
-    version: int
-    entry: int
 
 
 class HouseClient:
@@ -85,42 +75,39 @@ class HouseClient:
     async def ping(self) -> float:
         """One small exchange with its entry in the house's ledger; how long it took, in seconds."""
         began = asyncio.get_running_loop().time()
-        await self._read("/v1/ping", "pair.ping")
+        await self._read("/v1/ping", "pair.ping", answers.Pong)
         return asyncio.get_running_loop().time() - began
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self) -> answers.Status:
         """The house in counts and states, and this pair as the house sees it."""
-        found: dict[str, Any] = await self._read("/v1/status", "house.status")
-        return found
+        return await self._read("/v1/status", "house.status", answers.Status)
 
-    async def summary(self) -> dict[str, Any]:
+    async def summary(self) -> answers.Summary:
         """Counts and sizes of the archive: all that an INTERFACE pair may see."""
-        found: dict[str, Any] = await self._read("/v1/summary", "archive.summary")
-        return found
+        return await self._read("/v1/summary", "archive.summary", answers.Summary)
 
-    async def checkpoint(self, old: int = 0) -> dict[str, Any]:
+    async def checkpoint(self, old: int = 0) -> answers.SignedCheckpoint:
         """The newest signed checkpoint and the proof that it continues size `old`."""
-        found: dict[str, Any] = await self._read(f"/v1/checkpoint?old={old}", "house.checkpoint")
-        return found
+        return await self._read(f"/v1/checkpoint?old={old}", "house.checkpoint", answers.SignedCheckpoint)
 
-    async def inbox(self) -> list[dict[str, Any]]:
+    async def inbox(self) -> list[answers.Proposal]:
         """The pairings that wait for a human (ADMIN pairs only)."""
-        return list((await self._read("/v1/inbox", "house.inbox"))["proposals"])
+        return (await self._read("/v1/inbox", "house.inbox", answers.Inbox))["proposals"]
 
-    async def pairs(self) -> list[dict[str, Any]]:
+    async def pairs(self) -> list[answers.Pair]:
         """Every pair of the house (ADMIN pairs only)."""
-        return list((await self._read("/v1/pairs", "house.pairs"))["pairs"])
+        return (await self._read("/v1/pairs", "house.pairs", answers.Pairs))["pairs"]
 
-    async def log(self, *, after: int | None = None, limit: int = 50, **filters: str | int) -> list[dict[str, Any]]:
+    async def log(self, *, after: int | None = None, limit: int = 50, **filters: str | int) -> list[answers.Entry]:
         """Entries of the house's ledger, oldest first: the newest `limit`, or those from `after` on (at most 200 at a time).
 
         `filters`: kind, pair, key, action, verdict, target, since_ns, until_ns, before (an index).
         An ADMIN pair sees everything, others what concerns their own pair.
         """
         query = {name: value for name, value in {"after": after, "limit": limit, **filters}.items() if value is not None}
-        return list((await self._read(f"/v1/log?{urlencode(query)}", "house.log"))["entries"])
+        return (await self._read(f"/v1/log?{urlencode(query)}", "house.log", answers.Entries))["entries"]
 
-    async def follow(self, *, after: int | None = None, **filters: str | int) -> AsyncGenerator[dict[str, Any], None]:
+    async def follow(self, *, after: int | None = None, **filters: str | int) -> AsyncGenerator[answers.Entry, None]:
         """Entries as they come, from `after` on (without it: from now on). Nothing else can be asked of this client meanwhile.
 
         `filters`: as `log`. Raises: Unavailable when the session was cut.
@@ -135,42 +122,53 @@ class HouseClient:
                     *lines, rest = (rest + piece).split(b"\n")
                     for line in lines:
                         if line:
-                            yield _entry(line)
+                            yield answers.read_answer(line, answers.Entry, self.name)
                     if len(rest) > MAX_LINE:
-                        raise Malformed("the house sends a line that has no end")
+                        raise Malformed(f"{self.name} sends a line that has no end")
 
     # --- Files -----------------------------------------------------------------------------------------------------------
 
-    async def ls(self, path: str = "/") -> list[dict[str, Any]]:
+    async def ls(self, path: str = "/") -> list[answers.File]:
         """A folder, complete: name, kind (file or folder), bytes, modified_ns, sha256."""
         place = target_of("/v1/list", path, root=True)
-        files: list[dict[str, Any]] = []
+        files: list[answers.File] = []
         after = ""
         while True:
             query = urlencode({"after": after, "limit": PAGE} if after else {"limit": PAGE}, quote_via=quote)
-            page = await self._read(f"{place}?{query}", "archive.ls")
+            page = await self._read(f"{place}?{query}", "archive.ls", answers.Page)
             files += page["files"]
             if not page["after"]:
                 return files
             if page["after"] <= after:
-                raise Malformed("the pages of the folder do not go on", "is the house's software as new as ours?")
+                raise Malformed(f"the pages of the folder at {self.name} do not go on", "is the house's software as new as ours?")
             after = page["after"]
 
-    async def stat(self, path: str) -> dict[str, Any]:
+    async def stat(self, path: str) -> answers.Stat:
         """One file or folder: path, kind, bytes, modified_ns, sha256, version."""
-        found: dict[str, Any] = await self._read(target_of("/v1/stat", path), "archive.stat")
-        return found
+        return await self._read(target_of("/v1/stat", path), "archive.stat", answers.Stat)
 
-    async def rm(self, path: str) -> dict[str, Any]:
+    async def versions(self, path: str) -> list[answers.Version]:
+        """The contents that a path once had, newest first: kept (its name for `get`), version, bytes, modified_ns, sha256."""
+        return (await self._read(target_of("/v1/versions", path), "archive.versions", answers.Versions))["versions"]
+
+    async def uploads(self) -> list[answers.Upload]:
+        """The uploads that this pair has begun and neither finished nor given up."""
+        return (await self._read("/v1/uploads", "archive.uploads", answers.Uploads))["uploads"]
+
+    async def give_up(self, upload: str) -> answers.Removed:
+        """Give an unfinished upload up; its bytes are removed. Not repeated when the answer is lost."""
+        target = target_of("/v1/uploads", upload)
+        return await self._change(lambda session: session.delete_json(target, verb="archive.give-up", kind=answers.Removed))
+
+    async def rm(self, path: str) -> answers.Removed:
         """Take a file away; its content stays as a version. Not repeated when the answer is lost."""
-        return await self._change(lambda session: session.request("DELETE", target_of("/v1/files", path), verb="archive.rm"))
+        target = target_of("/v1/files", path)
+        return await self._change(lambda session: session.delete_json(target, verb="archive.rm", kind=answers.Removed))
 
-    async def mv(self, path: str, target: str, *, overwrite: bool = False) -> dict[str, Any]:
+    async def mv(self, path: str, target: str, *, overwrite: bool = False) -> answers.Moved:
         """Rename within the house. Not repeated when the answer is lost."""
         move = {"from": plain(path), "to": plain(target), "overwrite": overwrite}
-        async with self._turn:
-            moved: dict[str, Any] = await (await self._live()).post_json("/v1/move", move, verb="archive.mv")
-        return moved
+        return await self._change(lambda session: session.post_json("/v1/move", move, verb="archive.mv", kind=answers.Moved))
 
     async def put(self, path: str, source: Source, *, progress: Progress | None = None) -> Stored:
         """Store bytes, a file or a stream under `path`, in one step or not at all. A transfer that is cut goes on where it stopped.
@@ -180,9 +178,10 @@ class HouseClient:
         """
         reader = Reader(source)
         try:
+            put = Put(path, reader, progress)
             async with self._turn:
-                upload = await self._send(path, reader, progress)
-                return await self._commit(path, upload, reader)
+                await self._again(put.send, lambda: reader.read)
+                return await self._again(put.commit, lambda: 0)
         finally:
             reader.close()
 
@@ -192,15 +191,17 @@ class HouseClient:
         sink: Callable[[bytes], object],
         *,
         span: tuple[int, int | None] | None = None,
+        version: int | None = None,
         progress: Progress | None = None,
     ) -> Got:
         """Hand a file to `sink`, piece by piece. The SHA-256 of a whole file is checked where the house knows it.
 
-        Args: span: first and last byte, both included; None for the last means to the end.
+        Args: span: first and last byte, both included; None for the last means to the end.  version: the `kept` of an older content.
         Raises: Refused: no such file, or not allowed.  Unproven: other bytes than the house has recorded.  Unavailable.
         """
         async with self._turn:
-            fetch = Fetch(target_of("/v1/files", path), sink, span, progress)
+            target = target_of("/v1/files", path) + ("" if version is None else f"?version={version}")
+            fetch = Fetch(target, sink, span, progress)
             await self._again(fetch.run, lambda: fetch.at, may_go_on=fetch.may_go_on)
         return fetch.result()
 
@@ -246,10 +247,12 @@ class HouseClient:
         self, work: Callable[[HouseSession], Awaitable[_T]], done: Callable[[], int], *, may_go_on: Callable[[], bool] = lambda: True
     ) -> _T:
         """Do something that may be done again: after a cut in a new session, as long as it gets on."""
-        tries, before = 0, done()
+        tries, before, patience_s = 0, done(), PATIENCE_S
         while True:
             try:
                 return await work(await self._live())
+            except TooOften as error:
+                patience_s = await _wait(error, patience_s)
             except Unavailable:
                 if not self._session.over or not may_go_on():
                     raise  # the house itself says so
@@ -258,70 +261,24 @@ class HouseClient:
                     raise
                 await asyncio.sleep(WAIT_S * 2**tries)
 
-    async def _read(self, target: str, verb: str) -> Any:
+    async def _read(self, target: str, verb: str, kind: type[_T]) -> _T:
         async with self._turn:
-            return await self._again(lambda session: session.get_json(target, verb=verb), lambda: 0)
+            return await self._again(lambda session: session.get_json(target, verb=verb, kind=kind), lambda: 0)
 
-    async def _change(self, work: Callable[[HouseSession], Awaitable[Response]]) -> dict[str, Any]:
+    async def _change(self, work: Callable[[HouseSession], Awaitable[_T]]) -> _T:
+        """Do something once. What the house did not take may be given again; what it may have taken is not."""
+        patience_s = PATIENCE_S
         async with self._turn:
-            session = await self._live()
-            changed: dict[str, Any] = await session.json_of(await work(session))
-            return changed
-
-    # --- Putting ---------------------------------------------------------------------------------------------------------
-
-    async def _send(self, path: str, reader: Reader, progress: Progress | None) -> str:
-        """Bring all bytes into a staged upload. Returns: its id."""
-        target = target_of("/v1/files", path)
-        upload = ""
-
-        async def send(session: HouseSession) -> None:
-            nonlocal upload
-            if not upload:
-                small = reader.size is not None and reader.size <= SMALL_BYTES
-                body = b"".join([piece async for piece in reader.chunks(0, progress)]) if small else b""
-                begun = await session.json_of(await session.request("PUT", target, verb="archive.put", body=body, upload=True))
-                upload, offset = str(begun["upload"]), int(begun["offset"])
-            else:
-                offset = int((await session.get_json(f"/v1/uploads/{upload}", verb="archive.put"))["offset"])
-            if reader.size is None or offset < reader.size:
-                answer = await session.request(
-                    "PATCH", f"/v1/uploads/{upload}?offset={offset}", verb="archive.put", body=reader.chunks(offset, progress), upload=True
-                )
-                offset = int((await session.json_of(answer))["offset"])
-            if offset != reader.read:
-                raise Malformed("the house counts other bytes than were sent", "put the file again")
-
-        await self._again(send, lambda: reader.read)
-        return upload
-
-    async def _commit(self, path: str, upload: str, reader: Reader) -> Stored:
-        """The closing signal. It may be given again when its answer was lost: an upload takes its place once and is gone."""
-        closing = {"upload": upload, "path": plain(path), "size": reader.read, "sha256": reader.sha256}
-        lost = False
-
-        async def commit(session: HouseSession) -> Stored:
-            nonlocal lost
-            try:
-                stored: Stored = await session.post_json("/v1/commit", closing, verb="archive.commit")
-                return stored
-            except Unavailable:
-                lost = True
-                raise
-            except Refused:
-                if not lost:
-                    raise
-                found = await session.get_json(target_of("/v1/stat", path), verb="archive.stat")
-                if found["sha256"] != reader.sha256:
-                    raise
-                version = int(found["version"] or 0)
-                return Stored(path=found["path"], size=found["bytes"], sha256=found["sha256"], version=version, entry=version)
-
-        return await self._again(commit, lambda: 0)
+            while True:
+                try:
+                    return await work(await self._live())
+                except TooOften as error:
+                    patience_s = await _wait(error, patience_s)
 
 
-def _entry(line: bytes) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(line, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise Malformed("the house sends a line that is no entry", "is its software as new as ours?") from None
+async def _wait(error: TooOften, patience_s: int) -> int:
+    """Wait as long as the house says. Returns: the patience that is left. Raises: the error, where it is not enough."""
+    if error.after_s > patience_s:
+        raise error
+    await asyncio.sleep(error.after_s)
+    return patience_s - max(error.after_s, 1)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tallystick.errors import Misuse
+from tallystick.node import answers
 from tallystick.node.remote import Got, HouseClient, Stored
 from tallystick.node.upload import Progress, Source
 from tallystick.sdk.connecting import connect
@@ -33,43 +34,55 @@ class BlockingClient:
         """As `HouseClient.ping`."""
         return self._run(self._client.ping())
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> answers.Status:
         """As `HouseClient.status`."""
         return self._run(self._client.status())
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> answers.Summary:
         """As `HouseClient.summary`."""
         return self._run(self._client.summary())
 
-    def checkpoint(self, old: int = 0) -> dict[str, Any]:
+    def checkpoint(self, old: int = 0) -> answers.SignedCheckpoint:
         """As `HouseClient.checkpoint`."""
         return self._run(self._client.checkpoint(old))
 
-    def inbox(self) -> list[dict[str, Any]]:
+    def inbox(self) -> list[answers.Proposal]:
         """As `HouseClient.inbox`."""
         return self._run(self._client.inbox())
 
-    def pairs(self) -> list[dict[str, Any]]:
+    def pairs(self) -> list[answers.Pair]:
         """As `HouseClient.pairs`."""
         return self._run(self._client.pairs())
 
-    def log(self, *, after: int | None = None, limit: int = 50, **filters: str | int) -> list[dict[str, Any]]:
+    def log(self, *, after: int | None = None, limit: int = 50, **filters: str | int) -> list[answers.Entry]:
         """As `HouseClient.log`."""
         return self._run(self._client.log(after=after, limit=limit, **filters))
 
-    def ls(self, path: str = "/") -> list[dict[str, Any]]:
+    def ls(self, path: str = "/") -> list[answers.File]:
         """As `HouseClient.ls`."""
         return self._run(self._client.ls(path))
 
-    def stat(self, path: str) -> dict[str, Any]:
+    def stat(self, path: str) -> answers.Stat:
         """As `HouseClient.stat`."""
         return self._run(self._client.stat(path))
 
-    def rm(self, path: str) -> dict[str, Any]:
+    def versions(self, path: str) -> list[answers.Version]:
+        """As `HouseClient.versions`."""
+        return self._run(self._client.versions(path))
+
+    def uploads(self) -> list[answers.Upload]:
+        """As `HouseClient.uploads`."""
+        return self._run(self._client.uploads())
+
+    def give_up(self, upload: str) -> answers.Removed:
+        """As `HouseClient.give_up`."""
+        return self._run(self._client.give_up(upload))
+
+    def rm(self, path: str) -> answers.Removed:
         """As `HouseClient.rm`."""
         return self._run(self._client.rm(path))
 
-    def mv(self, path: str, target: str, *, overwrite: bool = False) -> dict[str, Any]:
+    def mv(self, path: str, target: str, *, overwrite: bool = False) -> answers.Moved:
         """As `HouseClient.mv`."""
         return self._run(self._client.mv(path, target, overwrite=overwrite))
 
@@ -83,10 +96,11 @@ class BlockingClient:
         sink: Callable[[bytes], object],
         *,
         span: tuple[int, int | None] | None = None,
+        version: int | None = None,
         progress: Progress | None = None,
     ) -> Got:
         """As `HouseClient.get`."""
-        return self._run(self._client.get(path, sink, span=span, progress=progress))
+        return self._run(self._client.get(path, sink, span=span, version=version, progress=progress))
 
     def read(self, path: str, limit: int = 67_108_864) -> bytes:
         """As `HouseClient.read`."""

@@ -24,7 +24,7 @@ from tallystick.service.names import RESERVED, SafePath, is_safe_name
 from tallystick.service.reading import Entry, OpenFile, Page, Stat, Summary, hash_of
 from tallystick.service.records import Journal, Known, Record, unlink_quietly
 from tallystick.service.tree import Tree, walk
-from tallystick.service.uploads import Sealed, UploadLimits, Uploads, Writer
+from tallystick.service.uploads import Sealed, Unfinished, UploadLimits, Uploads, Writer
 from tallystick.service.versions import Version, Versions
 
 MAX_PAGE: Final = 1000
@@ -104,9 +104,14 @@ class Archive:
         """Where an upload stands. Raises: Refused."""
         return self._uploads.offset(upload, owner)
 
-    def give_up(self, upload: str, owner: bytes) -> None:
-        """Remove an upload. Raises: Refused, Unavailable."""
-        self._uploads.remove(upload, owner)
+    def uploads(self, owner: bytes) -> tuple[Unfinished, ...]:
+        """The unfinished uploads of the pairing `owner`, the one with the oldest last byte first. Raises: Unavailable."""
+        with telling("list the uploads"):
+            return self._uploads.of(owner)
+
+    def give_up(self, upload: str, owner: bytes) -> str:
+        """Remove an upload; the path it was for. Raises: Refused, Misuse when it is being committed, Unavailable."""
+        return self._uploads.give_up(upload, owner)
 
     def expire(self, before_ns: int) -> int:
         """Remove uploads without a byte since `before_ns`; returns how many. Raises: Unavailable."""

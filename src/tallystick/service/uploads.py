@@ -66,6 +66,16 @@ class Sealed:
     inode: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfinished:
+    """An upload that was neither finished nor given up."""
+
+    upload: str
+    path: str
+    offset: int
+    mtime_ns: int
+
+
 class Writer:
     """The one open end of an upload. `offset` is where the next byte goes."""
 
@@ -304,9 +314,28 @@ class Uploads:
         for kind in ("json", "data"):
             unlink_quietly(self.disk, f"{upload_id}.{kind}", self._fd)
 
-    def remove(self, upload_id: str, owner: bytes) -> None:
-        """Give an upload up. Raises: Refused, Unavailable."""
+    def of(self, owner: bytes) -> tuple[Unfinished, ...]:
+        """The uploads of a pairing, the one with the oldest last byte first. Raises: OSError."""
+        found: list[Unfinished] = []
+        for upload_id, upload in list(self._uploads.items()):
+            if upload.info.owner == owner.hex() and not upload.gone and (data := self.disk.look(f"{upload_id}.data", self._fd)) is not None:
+                found.append(Unfinished(upload=upload_id, path=upload.info.path, offset=data.st_size, mtime_ns=data.st_mtime_ns))
+        return tuple(sorted(found, key=lambda one: (one.mtime_ns, one.upload)))
+
+    def give_up(self, upload_id: str, owner: bytes) -> str:
+        """Remove an upload; the path it was for. Raises: Refused, Misuse when it is being committed, Unavailable."""
         upload = self._find(upload_id, owner)
+        with upload.lock:
+            _open_still(upload)
+            upload.gone = True  # from here on nobody seals it
+        self._clear(upload_id, upload)
+        return upload.info.path
+
+    def remove(self, upload_id: str, owner: bytes) -> None:
+        """Remove an upload that its commit has found wanting. Raises: Refused, Unavailable."""
+        self._clear(upload_id, self._find(upload_id, owner))
+
+    def _clear(self, upload_id: str, upload: _Upload) -> None:
         with upload.lock:
             upload.gone = True
             if upload.writer is not None:

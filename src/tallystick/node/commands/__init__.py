@@ -9,7 +9,7 @@ import importlib
 from typing import Any, Final
 
 _MODULES: Final = {
-    "files": ("get", "ls", "mv", "put", "rm"),
+    "files": ("get", "give_up", "ls", "mv", "put", "rm", "uploads", "versions"),
     "house": ("init", "invite", "log", "serve"),
     "keys": ("key_ls", "key_new", "key_replace_admins"),
     "pairs": ("approve", "deny", "downgrade", "inbox", "pair", "ping", "sever"),

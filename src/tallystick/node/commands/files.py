@@ -59,16 +59,26 @@ def _opened(source: Path | None) -> BinaryIO:
 
 
 def get(
-    settings: Settings, *, house: str, path: str, target: Path | None, span: tuple[int, int | None] | None, progress: Progress
+    settings: Settings,
+    *,
+    house: str,
+    path: str,
+    target: Path | None,
+    span: tuple[int, int | None] | None,
+    progress: Progress,
+    version: int | None = None,
 ) -> dict[str, Any]:
-    """Fetch a file, or some of its bytes, into `target` (replaced only when all of it is there), or to standard output."""
+    """Fetch a file, or some of its bytes, into `target` (replaced only when all of it is there), or to standard output.
+
+    Args: version: the number of an older content, as `versions` shows it.
+    """
     began = time.monotonic()
     with Machine.open(settings) as machine:
         row = the_house(machine, house)
 
         async def work(sink: Callable[[bytes], object]) -> Got:
             async with await HouseClient.open(machine, row) as client:
-                return await client.get(path, sink, span=span, progress=progress)
+                return await client.get(path, sink, span=span, version=version, progress=progress)
 
         if target is None:
             got = run(work(sys.stdout.buffer.write))
@@ -116,11 +126,50 @@ def ls(settings: Settings, *, house: str, path: str) -> dict[str, Any]:
         async def work() -> dict[str, Any]:
             async with await HouseClient.open(machine, row) as client:
                 status = await client.status()
-                if status["type"] == PairType.INTERFACE.value:
+                if status["type"] is PairType.INTERFACE:
                     return {"files": [], "summary": await client.summary()}
                 return {"files": await client.ls(path), "summary": {}}
 
         return {"house": row.label, "path": path, **run(work())}
+
+
+def versions(settings: Settings, *, house: str, path: str) -> dict[str, Any]:
+    """The contents that a file once had, newest first. For an INTERFACE pair `versions` is empty and `summary` holds the counts."""
+    with Machine.open(settings) as machine:
+        row = the_house(machine, house)
+
+        async def work() -> dict[str, Any]:
+            async with await HouseClient.open(machine, row) as client:
+                if (await client.status())["type"] is PairType.INTERFACE:
+                    return {"versions": [], "summary": await client.summary()}
+                return {"versions": await client.versions(path), "summary": {}}
+
+        return {"house": row.label, "path": path, **run(work())}
+
+
+def uploads(settings: Settings, *, house: str) -> dict[str, Any]:
+    """What this machine has begun to store in a house and neither finished nor given up."""
+    with Machine.open(settings) as machine:
+        row = the_house(machine, house)
+
+        async def work() -> dict[str, Any]:
+            async with await HouseClient.open(machine, row) as client:
+                return {"uploads": await client.uploads()}
+
+        return {"house": row.label, **run(work())}
+
+
+def give_up(settings: Settings, *, house: str, upload: str) -> dict[str, Any]:
+    """Give an unfinished upload of this machine up."""
+    with Machine.open(settings) as machine:
+        row = the_house(machine, house)
+
+        async def work() -> dict[str, Any]:
+            async with await HouseClient.open(machine, row) as client:
+                return {**await client.give_up(upload)}
+
+        gone = run(work())
+        return {"house": row.label, "path": gone["path"], "entry": gone["entry"]}
 
 
 def rm(settings: Settings, *, house: str, path: str) -> dict[str, Any]:

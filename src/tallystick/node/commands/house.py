@@ -11,6 +11,7 @@ from typing import Any, Final
 from tallystick.errors import Misuse, Refused
 from tallystick.keys import KeyId
 from tallystick.net.address import split
+from tallystick.node import answers
 from tallystick.node.client import HouseSession
 from tallystick.node.commands.here import ask_house, at_the_house, is_running, pulled, run
 from tallystick.node.commands.where import Passphrase, open_human, submit, the_house
@@ -97,11 +98,11 @@ def invite(
 
         async def ask() -> dict[str, Any]:
             async with await HouseSession.open(machine, house) as session:
-                status = await session.get_json("/v1/status", verb="house.status")
+                status = await session.get_json("/v1/status", verb="house.status", kind=answers.Status)
                 fresh = Invite(
                     secret=secret,
                     house_static=house.static_key,
-                    addresses=tuple((str(host), int(port)) for host, port in _advertised(status)),
+                    addresses=_advertised(status),
                     pair_type=kind,
                     expires_s=session.now_ns() // _NS + terms.ttl_s,
                 )
@@ -114,11 +115,11 @@ def invite(
         return run(ask())
 
 
-def _advertised(status: Mapping[str, Any]) -> Any:
+def _advertised(status: answers.Status) -> tuple[tuple[str, int], ...]:
     """Where clients of a house should knock; only an ADMIN is told. Raises: Refused."""
     if "advertise" not in status:
-        raise Refused(f"this pair is {status['type']}: only an ADMIN invites", "ask an owner of the house")
-    return status["advertise"]
+        raise Refused(f"this pair is {status['type'].value}: only an ADMIN invites", "ask an owner of the house")
+    return tuple(status["advertise"])
 
 
 def log(settings: Settings, *, house: str, query: Mapping[str, Any], follow: bool) -> Iterator[dict[str, Any]]:
@@ -160,7 +161,7 @@ def _log_of_house(settings: Settings, house: str, query: Mapping[str, Any], foll
         row = the_house(machine, house)
 
         async def newest() -> list[dict[str, Any]]:
-            found = deque[dict[str, Any]]()
+            found = deque[answers.Entry]()
             async with await HouseClient.open(machine, row) as client:
                 while len(found) < (wanted := wanted_of(query)):
                     limit = min(wanted - len(found), MAX_PAGE)
@@ -168,7 +169,7 @@ def _log_of_house(settings: Settings, house: str, query: Mapping[str, Any], foll
                     found.extendleft(reversed(older))
                     if len(older) < limit:
                         break
-            return list(found)
+            return [{**entry} for entry in found]
 
         rows = run(newest())
         yield from rows
@@ -181,4 +182,4 @@ async def _followed(machine: Machine, row: PairRow, query: Mapping[str, Any]) ->
     async with await HouseClient.open(machine, row) as client:
         async with aclosing(client.follow(**query)) as entries:
             async for entry in entries:
-                yield entry
+                yield {**entry}

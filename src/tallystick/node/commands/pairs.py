@@ -7,6 +7,7 @@ from typing import Any
 
 from tallystick.errors import Malformed, Misuse, Refused, Unavailable
 from tallystick.keys import KeyKind, Signer, parse_cose_key, pinned
+from tallystick.node import answers
 from tallystick.node.asking import redeem
 from tallystick.node.client import HouseSession
 from tallystick.node.commands.here import ask_house, at_the_house, is_running, run
@@ -69,10 +70,9 @@ def inbox(settings: Settings) -> dict[str, Any]:
 
         async def ask() -> dict[str, Any]:
             async with await HouseSession.open(machine, the_house(machine, "")) as session:
-                answer: dict[str, Any] = await session.get_json("/v1/inbox", verb="house.inbox")
-                return answer
+                return {**await session.get_json("/v1/inbox", verb="house.inbox", kind=answers.Inbox)}
 
-        return {"proposals": run(ask())["proposals"]}
+        return run(ask())
 
 
 def _chosen(proposals: Sequence[Mapping[str, Any]], wanted: str) -> Mapping[str, Any]:
@@ -101,63 +101,60 @@ def approve(
     with Machine.open(settings) as machine:
         house = the_house(machine, "")
 
-        async def look() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        async def look() -> tuple[Mapping[str, Any], PairApprove]:
             async with await HouseSession.open(machine, house) as session:
-                waiting = await session.get_json("/v1/inbox", verb="house.inbox")
-                pairs = await session.get_json("/v1/pairs", verb="house.pairs")
+                waiting = await session.get_json("/v1/inbox", verb="house.inbox", kind=answers.Inbox)
+                pairs = await session.get_json("/v1/pairs", verb="house.pairs", kind=answers.Pairs)
                 chosen = _chosen(waiting["proposals"], proposal)
-                return chosen, _detail(chosen, pairs)
+                return chosen, _approval(chosen, *_detail(chosen, pairs))
 
-        chosen, detail = run(look())
-        statement = _approval(chosen, detail)
+        chosen, statement = run(look())
         # The person is asked between two sessions: nothing stays open while somebody compares words.
         if not confirm(chosen):
             deny(settings, proposal=chosen["id"], reason="wrong-words", passphrase=passphrase)
             raise Refused("the words differ: the pairing is denied and its invite burnt", "somebody may sit in the middle; invite again")
         signer = open_human(machine, passphrase)
 
-        async def sign() -> dict[str, Any]:
+        async def sign() -> answers.Submitted:
             async with await HouseSession.open(machine, house) as session:
                 return await submit(session, house, signer, statement)
 
         return {"id": chosen["id"], "label": chosen["label"], "type": statement.pair_type.value, "entry": run(sign())["entry"]}
 
 
-def _detail(chosen: Mapping[str, Any], pairs: Mapping[str, Any]) -> dict[str, Any]:
-    """What an approval must name. Raises: Malformed: the house shows no such pairing, or not in one way."""
-    try:
-        (pairing_id,) = (each for each in pairs["details"] if each.startswith(chosen["id"]))
-        (suite,) = (each["suite"] for each in pairs["pairs"] if each["pairing"] == pairing_id)
-        return {**pairs["details"][pairing_id], "pairing": pairing_id, "suite": suite}
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise Malformed("the house does not show the pairing of this proposal", "look at `tally inbox` again") from None
+def _detail(chosen: Mapping[str, Any], pairs: answers.Pairs) -> tuple[bytes, str, answers.PairDetail]:
+    """Pairing id, suite and what an approval must name. Raises: Malformed: the house shows no such pairing, or not in one way."""
+    ids = [each for each in pairs["details"] if each.startswith(chosen["id"])]
+    suites = [each["suite"] for each in pairs["pairs"] if [each["pairing"]] == ids]
+    if len(ids) != 1 or len(suites) != 1:
+        raise Malformed("the house does not show the pairing of this proposal", "look at `tally inbox` again")
+    return bytes.fromhex(ids[0]), suites[0], pairs["details"][ids[0]]
 
 
-def _approval(chosen: Mapping[str, Any], detail: Mapping[str, Any]) -> PairApprove:
+def _approval(chosen: Mapping[str, Any], pairing_id: bytes, suite: str, detail: answers.PairDetail) -> PairApprove:
     """The statement to sign: what the person is shown of it is what it says.
 
     Raises: Refused: the house shows one pairing in its inbox and would have another one signed.  Malformed.
     """
-    try:
-        signing = parse_cose_key(bytes.fromhex(detail["signing"]))
-        kind = PairType(detail["signed_type"])
-        human = None if detail["human"] is None else parse_cose_key(bytes.fromhex(detail["human"]))
-        if (str(signing.key_id), kind.value) != (chosen["key"], chosen["type"]) or (human is not None) != (kind is PairType.ADMIN):
-            raise Refused("the house shows another machine or type than the one in the inbox", "look at `tally inbox` again")
-        return PairApprove(
-            pairing_id=bytes.fromhex(detail["pairing"]),
-            proposal=EntryRef(origin=bytes.fromhex(detail["origin"]), index=int(detail["proposal"])),
-            static=bytes.fromhex(detail["static"]),
-            signing=signing,
-            witness=pinned(KeyKind.ED25519, bytes.fromhex(detail["witness"])),
-            human=human,
-            pair_type=kind,
-            suite=Suite(detail["suite"]),
-            label=str(chosen["label"]),
-            actions=ordered_actions(kind),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise Malformed("the house does not show the pairing of this proposal", "look at `tally inbox` again") from None
+    signing = parse_cose_key(bytes.fromhex(detail["signing"]))
+    kind = detail["signed_type"]
+    human = None if detail["human"] is None else parse_cose_key(bytes.fromhex(detail["human"]))
+    if (str(signing.key_id), kind) != (chosen["key"], chosen["type"]) or (human is not None) != (kind is PairType.ADMIN):
+        raise Refused("the house shows another machine or type than the one in the inbox", "look at `tally inbox` again")
+    if suite not in tuple(Suite):
+        raise Malformed(f"the house shows a pairing of the suite {suite[:60]!r}", "is this program older than the house's?")
+    return PairApprove(
+        pairing_id=pairing_id,
+        proposal=EntryRef(origin=bytes.fromhex(detail["origin"]), index=detail["proposal"]),
+        static=bytes.fromhex(detail["static"]),
+        signing=signing,
+        witness=pinned(KeyKind.ED25519, bytes.fromhex(detail["witness"])),
+        human=human,
+        pair_type=kind,
+        suite=Suite(suite),
+        label=chosen["label"],
+        actions=ordered_actions(kind),
+    )
 
 
 def _wait_until_stands(settings: Settings, proposal: str, wait_s: float = 300.0) -> dict[str, Any]:
@@ -186,15 +183,12 @@ def deny(settings: Settings, *, proposal: str, reason: str, passphrase: Passphra
 
         async def ask() -> dict[str, Any]:
             async with await HouseSession.open(machine, house) as session:
-                chosen = _chosen((await session.get_json("/v1/inbox", verb="house.inbox"))["proposals"], proposal)
-                details = (await session.get_json("/v1/pairs", verb="house.pairs"))["details"]
-                pairing_id = next(each for each in details if each.startswith(chosen["id"]))
-                detail = details[pairing_id]
-                statement = PairDeny(
-                    pairing_id=bytes.fromhex(pairing_id),
-                    proposal=EntryRef(origin=bytes.fromhex(detail["origin"]), index=int(detail["proposal"])),
-                    reason=reason,
-                )
+                waiting = await session.get_json("/v1/inbox", verb="house.inbox", kind=answers.Inbox)
+                pairs = await session.get_json("/v1/pairs", verb="house.pairs", kind=answers.Pairs)
+                chosen = _chosen(waiting["proposals"], proposal)
+                pairing_id, _, detail = _detail(chosen, pairs)
+                proposed = EntryRef(origin=bytes.fromhex(detail["origin"]), index=detail["proposal"])
+                statement = PairDeny(pairing_id=pairing_id, proposal=proposed, reason=reason)
                 answer = await submit(session, house, signer, statement)
                 return {"id": chosen["id"], "entry": answer["entry"]}
 
@@ -206,25 +200,25 @@ def ping(settings: Settings, *, house: str, count: int) -> dict[str, Any]:
     with Machine.open(settings) as machine:
 
         async def ask() -> dict[str, Any]:
-            answers = []
+            pongs = []
             row = the_house(machine, house)
             began = time.monotonic()
             async with await HouseSession.open(machine, row) as session:
                 for number in range(1, count + 1):
                     try:
                         async with asyncio.timeout(settings.timeout_s):
-                            await session.get_json("/v1/ping", verb="pair.ping")
+                            await session.get_json("/v1/ping", verb="pair.ping", kind=answers.Pong)
                     except TimeoutError:
                         hint = "it is there and busy, or it does not mean to answer: see its log"
                         raise Unavailable(f"{row.label} did not answer within {settings.timeout_s} s", hint) from None
-                    answers.append({"number": number, "ms": (time.monotonic() - began) * 1e3})
+                    pongs.append({"number": number, "ms": (time.monotonic() - began) * 1e3})
                     began = time.monotonic()
                 return {
                     "house": row.label,
                     "address": str(session.dialled.remote),
                     "mode": session.dialled.mode.value,
                     "visibility": session.dialled.visibility,
-                    "answers": answers,
+                    "answers": pongs,
                 }
 
         return run(ask())
@@ -240,7 +234,7 @@ def downgrade(settings: Settings, *, name: str, pair_type: str, passphrase: Pass
 
         async def ask() -> dict[str, Any]:
             async with await HouseSession.open(machine, house) as session:
-                rows = (await session.get_json("/v1/pairs", verb="house.pairs"))["pairs"]
+                rows = (await session.get_json("/v1/pairs", verb="house.pairs", kind=answers.Pairs))["pairs"]
                 row = named(rows, name)
                 statement = PairDowngrade(pairing_id=bytes.fromhex(row["pairing"]), pair_type=PairType(pair_type))
                 answer = await submit(session, house, signer, statement)
@@ -307,12 +301,12 @@ def _sever_at_the_house(machine: Machine, name: str, reason: str, passphrase: Pa
 
     async def look() -> Mapping[str, Any]:
         async with await HouseSession.open(machine, house) as session:
-            return named((await session.get_json("/v1/pairs", verb="house.pairs"))["pairs"], name)
+            return named((await session.get_json("/v1/pairs", verb="house.pairs", kind=answers.Pairs))["pairs"], name)
 
     row = run(look())
     signer = open_human(machine, passphrase)
 
-    async def sign() -> dict[str, Any]:
+    async def sign() -> answers.Submitted:
         async with await HouseSession.open(machine, house) as session:
             statement = PairSever(pairing_id=bytes.fromhex(row["pairing"]), reason=reason)
             return await submit(session, house, signer, statement)

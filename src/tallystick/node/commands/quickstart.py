@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from tallystick.channel.datagram import INVITE_KNOCK_BYTES, KNOCK_BYTES, DatagramType
 from tallystick.errors import Refused, TallyError, Unavailable
+from tallystick.node import answers
 from tallystick.node.client import HouseSession
 from tallystick.node.commands import files, house, pairs
 from tallystick.node.commands.here import run
@@ -322,10 +323,10 @@ class _Village:
             if seen is None:
                 raise Failed("the owner's machine has seen no checkpoint")
 
-            async def ask() -> dict[str, Any]:
+            async def ask() -> answers.SignedCheckpoint:
                 async with await HouseSession.open(machine, row) as session:
-                    answer: dict[str, Any] = await session.get_json(f"/v1/checkpoint?old={seen.size}", verb="house.checkpoint")
-                    return answer
+                    place = f"/v1/checkpoint?old={seen.size}"
+                    return await session.get_json(place, verb="house.checkpoint", kind=answers.SignedCheckpoint)
 
             shown = run(ask())
         checkpoint, _ = read_checkpoint(shown["checkpoint"].encode())

@@ -2,12 +2,12 @@
 
 import secrets
 from collections.abc import Callable
-from typing import Any
 
 from tallystick.canonical import encode
 from tallystick.errors import Malformed, Misuse, Refused
 from tallystick.gate.statement import sign_statement
 from tallystick.keys import HumanKey, Signer
+from tallystick.node import answers
 from tallystick.node.client import HouseSession
 from tallystick.node.machine import Machine
 from tallystick.pair.pairing import Role
@@ -72,7 +72,7 @@ def open_human(machine: Machine, passphrase: Passphrase, *, key_id: bytes | None
 
 async def submit(
     session: HouseSession, house: PairRow, signer: Signer, statement: Statement, *, secret: bytes | None = None
-) -> dict[str, Any]:
+) -> answers.Submitted:
     """Sign a human statement and hand it to the house. Raises: what the house answered."""
     if house.house is None:
         raise AssertionError("a pair with a house knows its id")
@@ -85,5 +85,4 @@ async def submit(
         n=0,
         salt=secrets.token_bytes(32),
     )
-    answer: dict[str, Any] = await session.post_json("/v1/statements", encode([bundle, secret]), verb="statement.submit")
-    return answer
+    return await session.post_json("/v1/statements", encode([bundle, secret]), verb="statement.submit", kind=answers.Submitted)
