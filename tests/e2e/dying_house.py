@@ -49,14 +49,14 @@ class _Death:
 def main(file: Path, args: list[str]) -> int:
     """Run the command line until then."""
     death = _Death(file)
-    do: Callable[[Effects, Any, Any], Awaitable[Any]] = Effects._do
+    do: Callable[..., Awaitable[Any]] = Effects._do
 
     def before(_: Disk, call: str) -> None:
         death.at("disk", call)
 
-    def dying(self: Effects, effect: Any, perform: Any) -> Awaitable[Any]:
+    def dying(self: Effects, effect: Any, *more: Any) -> Awaitable[Any]:
         death.at("effect", type(effect).__name__)
-        return do(self, effect, perform)
+        return do(self, effect, *more)
 
     # A class takes what it is given; mypy wants to know that we mean it.
     setattr(Disk, "before", before)  # noqa: B010
