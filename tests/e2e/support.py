@@ -129,7 +129,7 @@ class Home:
 
     def argv(self, *args: str) -> list[str]:
         """A command line of `tally` for this home."""
-        return [sys.executable, "-m", "tallystick", args[0], "--home", str(self.path), *args[1:]]
+        return [sys.executable, "-m", "tallystick", "--home", str(self.path), *args]
 
     def environment(self, **more: str) -> dict[str, str]:
         """The environment of a program: nothing of the tester's settings."""

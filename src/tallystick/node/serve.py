@@ -11,7 +11,6 @@ from typing import Any, Final
 import uvloop
 
 from tallystick.errors import Malformed, Misuse
-from tallystick.net.address import split
 from tallystick.node import logging as lines
 from tallystick.node.following import follow
 from tallystick.node.house import House
@@ -25,7 +24,7 @@ from tallystick.node.rooms import inbox_view, pairs_view
 from tallystick.node.settings import Settings
 from tallystick.node.witnesses import Witnesses, appoint
 from tallystick.node.witnessing import Desk, read_policy_file
-from tallystick.node.witnessserver import WitnessServer
+from tallystick.node.witnessserver import WitnessServer, listen_address
 from tallystick.pair.statement import DENY_REASONS, SEVER_REASONS
 from tallystick.passage import pairing
 
@@ -73,8 +72,8 @@ async def _run(settings: Settings, ready: Callable[[Mapping[str, Any]], None]) -
                 started.append(metrics)
             if desk is not None:
                 witness = WitnessServer(desk)
-                host, wanted = split(settings.witness_listen)
-                log.info("a witness for other logs", extra={"port": await witness.start(host, wanted or 0), "logs": len(desk.origins)})
+                port_taken = await witness.start(*listen_address(settings.witness_listen))
+                log.info("a witness for other logs", extra={"port": port_taken, "logs": len(desk.origins)})
                 started.append(witness)
             facts = {
                 "house": machine.house_id.hex(),

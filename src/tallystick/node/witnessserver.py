@@ -9,6 +9,7 @@ import logging
 from typing import Final
 
 from tallystick.errors import Malformed, TallyError, Unavailable
+from tallystick.net.address import split
 from tallystick.node.httpframing import RequestFraming
 from tallystick.node.witnessing import Desk
 from tallystick.tlog.witness import MAX_SUBMISSION_BYTES, PATH, TEXT_TYPE, Answer
@@ -30,6 +31,12 @@ _REASONS: Final = {
 }
 
 log = logging.getLogger("tallystick")
+
+
+def listen_address(text: str) -> tuple[str, int]:
+    """Host and port of `witness_listen`; port 0, or none, takes a free one. Raises: Misuse."""
+    host, port = split(text.removesuffix(":0"))
+    return host, port or 0
 
 
 class WitnessServer:

@@ -10,7 +10,6 @@ from typing import Any, Final
 import uvloop
 
 from tallystick.errors import Malformed, Misuse, Refused, Unproven
-from tallystick.net.address import split
 from tallystick.node.checkpoints import ForkError, Witness, fork_event
 from tallystick.node.commands.here import ask_house, is_running, run
 from tallystick.node.commands.where import the_house
@@ -19,7 +18,7 @@ from tallystick.node.remote import HouseClient
 from tallystick.node.settings import Settings
 from tallystick.node.witnesses import Witnesses
 from tallystick.node.witnessing import Desk, log_keys, paired_logs, read_policy_file, witness_key
-from tallystick.node.witnessserver import WitnessServer
+from tallystick.node.witnessserver import WitnessServer, listen_address
 from tallystick.pair.pairing import Role
 from tallystick.storage.rows import PairRow, SeenCheckpoint
 from tallystick.tlog.checkpoint import Checkpoint, verify_checkpoint
@@ -34,13 +33,13 @@ MAX_NOTE_BYTES: Final = 1_000_000
 
 def witness_serve(settings: Settings, *, ready: Callable[[Mapping[str, Any]], None]) -> None:
     """Be a witness until SIGTERM or SIGINT. A machine that is not made yet is made."""
-    host, port = split(settings.witness_listen or DEFAULT_LISTEN)
+    host, port = listen_address(settings.witness_listen or DEFAULT_LISTEN)
     with Machine.open_or_create(settings, Role.CLIENT) as machine:
         desk = Desk(machine, read_policy_file(settings.witness_logs))
         if paired := paired_logs(desk.origins, machine):
             names = ", ".join(paired.values())
             raise Misuse(f"this machine is paired with {names}", "it witnesses a pair in the pair's own sessions; use another machine here")
-        uvloop.run(_serve(desk, machine, host, port or 0, ready))
+        uvloop.run(_serve(desk, machine, host, port, ready))
 
 
 async def _serve(desk: Desk, machine: Machine, host: str, port: int, ready: Callable[[Mapping[str, Any]], None]) -> None:

@@ -1,0 +1,77 @@
+"""Who saw a house's log: its witnesses, its pairs, and what they tell each other; with programs and sockets as people use them."""
+
+import json
+import subprocess
+from pathlib import Path
+
+from tallystick.errors import Unproven
+from tallystick.node import commands
+from tallystick.node.checkpoints import ForkError
+from tallystick.tlog.checkpoint import Checkpoint, read_checkpoint
+from tallystick.tlog.cosignature import sign_checkpoint
+from tests.e2e.support import Client, Home, House, until
+
+
+def serve_witness(home: Home, logs: Path) -> tuple["subprocess.Popen[str]", dict[str, object]]:
+    """`tally witness serve` as a program, and what it says when it is ready."""
+    argv = home.argv("witness", "serve", "--json", "--witness-logs", str(logs), "--witness-listen", "127.0.0.1:0")
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=home.environment())
+    assert process.stdout is not None
+    return process, json.loads(process.stdout.readline())
+
+
+def test_a_house_with_a_witness(tmp_path: Path) -> None:
+    """From the commands alone: keys into files, the witness serves, the house publishes what it cosigned, and a rolled back log is refused."""
+    house = House(tmp_path).init()
+    witness = Client(tmp_path, "witness")
+    keys = house.json("witness", "keys")
+    logs = tmp_path / "logs"
+    logs.write_text("".join(f"log {key}\n" for key in keys["log"]) + "quorum none\n")
+    process, facts = serve_witness(witness, logs)
+    try:
+        policy = house.path / "policy"
+        policy.write_text(f"witness one {facts['key']} http://127.0.0.1:{facts['port']}\nquorum one\n")
+        house.flags |= {"witness_policy": policy, "witness_quorum": "closed"}
+        with house:
+            (row,) = until(lambda: [each for each in house.json("witness", "ls")["witnesses"] if each["size"]], "the witness has cosigned")
+            assert row["failure"] is None
+            published = until(lambda: (house.path / "tiles" / "checkpoint").read_bytes(), "it is published")
+            assert str(facts["key"]).partition("+")[0] in published.decode()
+            (log,) = witness.json("witness", "ls", env={"TALLY_WITNESS_LOGS": str(logs)})["logs"]
+            assert log["size"] >= row["size"]
+    finally:
+        process.terminate()
+        assert process.wait(10) == 0
+
+
+def test_pairs_compare(tmp_path: Path) -> None:
+    """Two machines of one house: what one saw is proven to be of the same history; a house that signed two is found, and kept."""
+    with House(tmp_path) as house:
+        laptop = house.machine("laptop")
+        laptop.ping()
+        shown = laptop.do(commands.witness_show, laptop.settings(), house="")
+        assert read_checkpoint(shown["checkpoint"].encode())[0].size == shown["size"]
+        seen = tmp_path / "seen"
+        seen.write_text(shown["checkpoint"])
+        house.owner.ping()
+        found = house.owner.do(commands.witness_compare, house.owner.settings(), house="attic", file=seen)
+        assert found["theirs"] == shown["size"]
+        assert found["newest"] >= max(found["ours"], found["theirs"])
+
+        with house.open() as machine:
+            keys = machine.vault.log
+            lie = sign_checkpoint(
+                Checkpoint(origin=machine.log_name, size=shown["size"] - 1, root=bytes(range(32))),
+                ed25519=(keys.ed25519.public.raw, keys.ed25519.sign),
+                ml_dsa_44=(keys.ml_dsa_44.public.raw, keys.ml_dsa_44.sign),
+                time_s=1,
+            )
+        seen.write_bytes(lie)
+        house.fails(ForkError, house.owner.do, commands.witness_compare, house.owner.settings(), house="attic", file=seen)
+        kept = house.owner.log("fork-found")[-1]["fields"]
+        assert lie.hex() in (kept["checkpoint"], kept["other_checkpoint"])
+        seen.write_text(shown["checkpoint"].replace("\n", "\n0\n", 1))
+        house.owner.cli("witness", "compare", str(seen), "attic", code=5)
+        seen.write_bytes(lie[:-40] + lie[-41:-40] + lie[-39:])
+        assert house.owner.cli("witness", "compare", str(seen), "attic", code=3).stderr.startswith("error: ")
+        assert issubclass(ForkError, Unproven)
