@@ -21,7 +21,7 @@ def serve_witness(home: Home, logs: Path) -> tuple["subprocess.Popen[str]", dict
 
 
 def test_a_house_with_a_witness(tmp_path: Path) -> None:
-    """From the commands alone: keys into files, the witness serves, the house publishes what it cosigned, and a rolled back log is refused."""
+    """From the commands alone: keys into files, the witness serves, and the house publishes what it cosigned."""
     house = House(tmp_path).init()
     witness = Client(tmp_path, "witness")
     keys = house.json("witness", "keys")
