@@ -142,9 +142,11 @@ class Policy:
         lines += [_line("witness", witness.name, str(witness.key), witness.url) for witness in self.witnesses]
         lines += [_line("group", group.name, to_decimal(group.k), *group.members) for group in self.groups]
         lines.append(_line("quorum", self.quorum))
-        data = "".join(lines).encode("utf-8", "surrogateescape")
         try:
+            data = "".join(lines).encode("utf-8", "surrogateescape")
             same = read_policy(data) == self
+        except UnicodeEncodeError:
+            raise Misuse("this policy has a name that is neither text nor bytes") from None
         except Malformed as error:
             raise Misuse(f"this policy cannot be read: {error}") from None
         if not same:
