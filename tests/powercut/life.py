@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from tallystick.errors import TallyError
+from tallystick.errors import Unavailable
 from tallystick.ledger import entry
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Receipt
 from tallystick.primitives import sha256
 from tallystick.storage.bodies import Bodies
 from tallystick.storage.book import connect
+from tallystick.storage.disk import Disk
 from tallystick.storage.rebuild import differences, rebuild
 from tallystick.storage.sqlite import Store
 from tallystick.vault.private import PrivateDirectory
@@ -51,7 +52,7 @@ class Acknowledged:
 
 @dataclass(frozen=True)
 class Refused:
-    """A rule said no: nothing of it may ever be seen."""
+    """A rule said no, or a full disk: nothing of it may ever be seen."""
 
     call: int
 
@@ -94,7 +95,7 @@ class Life:
 
     ACTS: ClassVar = ("plain", "bodies", "bodies", "crowd", "erase", "effect", "sign", "pair", "sever", "restart")
 
-    def __init__(self, root: Path, tape: Tape, vfs: str, disk: TapeDisk, dice: random.Random) -> None:
+    def __init__(self, root: Path, tape: Tape, vfs: str, disk: Disk, dice: random.Random) -> None:
         self.path = root / DATABASE
         self.tape, self.vfs, self.disk, self.dice = tape, vfs, disk, dice
         self.secrets = PrivateDirectory(root / "secrets", TapeVault(tape))
@@ -121,9 +122,10 @@ class Life:
         future = self.store.append(*events, openings=openings)
 
         def told(done: Any) -> None:
-            if done.exception() is None:
+            error = done.exception()
+            if error is None:
                 self.tape.mark(Acknowledged(call, done.result()))
-            elif isinstance(done.exception(), TallyError):
+            elif not isinstance(error, Unavailable) or "nothing of this was recorded" in error.message:
                 self.tape.mark(Refused(call))
 
         future.add_done_callback(told)

@@ -13,11 +13,12 @@ from tallystick.ledger.event import Event, Kind
 from tallystick.storage import book, sqlite
 from tallystick.storage.bodies import Bodies
 from tallystick.storage.book import Book
+from tests.powercut.fixtures import memory, short_log
 from tests.powercut.life import Happened, Life
-from tests.powercut.test_powercut import _short_log, memory, trials
+from tests.powercut.test_powercut import trials
 from tests.storage.house import START, severed
 
-__all__ = ["_short_log", "memory"]
+__all__ = ["memory", "short_log"]
 
 LIVES = 6
 
@@ -43,10 +44,9 @@ def _bodies_only_in_files(patch: pytest.MonkeyPatch) -> None:
     """A body is acknowledged while only its file has it."""
     honest = Book._store_bodies
 
-    def careless(self: Book) -> tuple[int, ...]:
-        slots = honest(self)
+    def careless(self: Book) -> None:
+        honest(self)
         self.db.execute("DELETE FROM fresh")
-        return slots
 
     patch.setattr(Book, "_store_bodies", careless)
 

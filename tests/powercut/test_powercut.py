@@ -3,39 +3,23 @@
 import os
 import random
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tallystick.storage import writer
 from tallystick.storage.sqlite import Store
+from tests.powercut.fixtures import memory, short_log
 from tests.powercut.life import DATABASE, Life, expect, recorded
 from tests.powercut.tape import Platter, Tape, put
 from tests.storage.house import found
+
+__all__ = ["memory", "short_log"]
 
 LIVES = 25
 CUTS = 80  # of each life
 AGAIN = 5  # every so manieth cut, the power fails during the recovery too
 STEPS = 14
 SEED = int(os.environ.get("TALLYSTICK_POWERCUT_SEED", "1"))
-
-
-@pytest.fixture
-def memory(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory where there is one: the real syncs of thousands of trials would wear a disk, and prove nothing here."""
-    shared = Path("/dev/shm")
-    folder = shared / f"tally-powercut-{os.getpid()}" if os.access(shared, os.W_OK) else tmp_path / "trials"
-    folder.mkdir(mode=0o700)
-    yield folder
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(autouse=True)
-def _short_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The writer tidies up often enough for a short life to see it."""
-    monkeypatch.setattr(writer, "SETTLE_BYTES", 8_192)
-    monkeypatch.setattr(writer, "CHECKPOINT_PAGES", 60)
 
 
 def recorded_life(memory: Path, seed: int) -> Tape:
