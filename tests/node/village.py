@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import secrets
+import shutil
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tallystick.canonical import encode
@@ -38,6 +39,7 @@ class Village:
     machine: Machine
     house: House
     machines: dict[str, Machine] = field(default_factory=dict)
+    port: int = 0
 
     def member(self, name: str, **flags: object) -> Machine:
         """A machine with a home of its own."""
@@ -45,6 +47,40 @@ class Village:
             settings = load({"name": name, "timeout_s": 5, **flags}, home=self.folder / name, env={})
             self.machines[name] = Machine.open_or_create(settings, Role.CLIENT)
         return self.machines[name]
+
+    async def rest(self) -> None:
+        """The house stops and its ledger is closed."""
+        if self.house.port:
+            await self.house.stop()
+            self.machine.close()
+            self.house.port = 0
+
+    async def rise(self) -> None:
+        """The house starts again, on the port it had, with whatever lies in its home now."""
+        self.machine = Machine.open(replace(self.machine.settings, port=self.port))
+        self.house = House(self.machine)
+        await self.house.start()
+
+    async def travel(self, to: str) -> None:
+        """The house stops, all of its home becomes what `keep(to)` found there, and it starts again."""
+        await self.rest()
+        shutil.rmtree(self.machine.home.path)
+        shutil.copytree(self.folder / to, self.machine.home.path)
+        await self.rise()
+
+    async def keep(self, name: str) -> None:
+        """A copy of the whole home, of a house that has stopped; then it goes on."""
+        await self.rest()
+        shutil.copytree(self.machine.home.path, self.folder / name)
+        await self.rise()
+
+    async def meet(self, name: str) -> int:
+        """A session of this machine in which it sees a checkpoint of now; its size."""
+        await asyncio.to_thread(self.house.publisher.newest, fresh=True)
+        async with await HouseSession.open(self.member(name), self.pair_of(name)) as session:
+            await session.get_json("/v1/ping", verb="pair.ping")
+        seen = self.pair_of(name).seen
+        return 0 if seen is None else seen.size
 
     def human(self) -> Signer:
         """The owner's human key."""
@@ -148,13 +184,12 @@ async def village(folder: Path, *, genesis: bool = True, **flags: object) -> Asy
     machine, _ = Machine.create(settings, Role.HOUSE)
     house = House(machine)
     await house.start()
-    found = Village(folder, machine, house)
+    found = Village(folder, machine, house, port=house.port)
     try:
         if genesis:
             await found.genesis()
         yield found
     finally:
-        await house.stop()
-        machine.close()
+        await found.rest()
         for member in found.machines.values():
             member.close()

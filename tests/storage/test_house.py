@@ -105,7 +105,7 @@ def test_a_closed_house_records_no_command(store: Store) -> None:
         if kind not in WHILE_CLOSED and kind is not Kind.SIGNAL:
             with pytest.raises((Refused, Unproven)) as caught:
                 put(store, full(kind))
-            assert caught.value.message == "this house is closed" or kind is Kind.ORIGIN
+            assert caught.value.message.startswith("this house is closed") or kind is Kind.ORIGIN
     command: dict[str, Any] = {"pairing": bytes(32), "signal": signal(LAPTOP, 1)}
     refused(store, Event.of(Kind.SIGNAL, T, "pair", verdict="allow", **command))
     put(store, Event.of(Kind.SIGNAL, T, "pair", verdict="refuse", **command))

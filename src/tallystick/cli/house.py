@@ -145,6 +145,7 @@ def _show_status(result: Result, out: Out) -> None:
             ("listens", f"UDP {result['address']} port {result['port']}" if result["port"] else ""),
             ("ledger", f"{result['entries']} entries" + (f", root {result['root'][:SHORT_KEY]}" if result["root"] else "")),
             ("published", _shown_publication(result)),
+            ("CLOSED", f"{result['closed']}. See `tally restore --help`." if result["closed"] else ""),
             ("inbox", f"{result['open_proposals']} waiting: `tally inbox`" if result["open_proposals"] else ""),
         ]
     )

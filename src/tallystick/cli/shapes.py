@@ -127,6 +127,7 @@ SHAPES: Final[Mapping[str, Shape]] = {
         "root": MAYBE_TEXT,  # of the log, hex
         "published": MAYBE_NUMBER,  # entries under the published checkpoint; null for a client
         "publication": MAYBE_TEXT,  # why nothing is published, while it is so
+        "closed": MAYBE_TEXT,  # why this house takes no commands, while it is so
         "open_proposals": NUMBER,
         "pairs": (PAIR,),
     },

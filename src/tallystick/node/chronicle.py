@@ -1,6 +1,7 @@
 """What a client's session leaves behind: entries of its own ledger, and the figures that `tally status` shows."""
 
 import asyncio
+import contextlib
 import secrets
 import time
 
@@ -30,6 +31,14 @@ def closed_error(why: Why) -> Refused:
             return Refused("the house has moved to another machine", "it could not be followed there; ask its owner")
         case Why.UNSIGNED:
             return Refused("the house was restored, and nobody has signed this pair again", "its owner does: `tally restore --pair NAME`")
+
+
+def told_closed(message: bytes) -> Refused | None:
+    """What a person is told when this message says that the house takes no commands. Never raises: it is judged later."""
+    with contextlib.suppress(Malformed):
+        told = read_message(message)
+        return closed_error(told.why) if isinstance(told, Closed) else None
+    return None
 
 
 class Chronicle:

@@ -18,7 +18,7 @@ from tallystick.ledger.event import Event, Kind
 from tallystick.node.checkpointwire import Ask, Closed, Follow, Message, Show, Why
 from tallystick.node.machine import Machine
 from tallystick.storage.rows import HouseRow, PairRow
-from tallystick.storage.rules.house import ROLLED_BACK
+from tallystick.storage.rules.house import ROLLED_BACK, WORDS
 from tallystick.tlog.checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
 from tallystick.tlog.cosignature import verifier
 from tallystick.tlog.note import SignatureType, VerifierKey
@@ -26,13 +26,6 @@ from tallystick.tlog.note import SignatureType, VerifierKey
 MAX_RESTORATIONS: Final = 10**6
 
 log = logging.getLogger("tallystick")
-
-WORDS: Final = {
-    "rolled-back": "this house is closed: its ledger was rolled back",
-    "restoring": "this house is closed: it was restored from a backup",
-    "moved": "this house has moved to another machine",
-}
-"""Why a house takes no commands, for people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +67,7 @@ def times_of(origin: str, first_name: str) -> int:
 class Closing:
     """One house's answers to `ask`. Any thread."""
 
-    def __init__(self, machine: Machine, show: Callable[[int], Show], shut: Callable[[Why], None]) -> None:
+    def __init__(self, machine: Machine, show: Callable[[int], Show], shut: Callable[[Closed], None]) -> None:
         """`show(size)`: the newest checkpoint and the proof from a size.  `shut`: told, in the event loop, once the house is closed."""
         self._machine = machine
         self._show = show
@@ -90,7 +83,7 @@ class Closing:
         house = self._machine.store.house()
         before, self.reason, self.moved = self.reason, reason_of(house), house.state == "moved"
         if self.reason and not before:
-            self._shut(why_of(house))
+            self._shut(Closed(why_of(house), self._newest()))
         return bool(self.reason)
 
     def _feel(self) -> None:

@@ -19,7 +19,7 @@ from tallystick.ledger.receipt import Receipt
 from tallystick.net.address import split
 from tallystick.net.stream import VISIBLE
 from tallystick.node.archive import archive_routes, settle_archive
-from tallystick.node.checkpointwire import Why
+from tallystick.node.checkpointwire import Closed
 from tallystick.node.closing import Closing
 from tallystick.node.connection import Connection
 from tallystick.node.door import Door
@@ -67,7 +67,7 @@ class House:
         self.effects = Effects(machine.store, machine.vault, self)
         self.publisher = Publisher(machine)
         self.closing = Closing(machine, self.publisher.show, self._shut)
-        self.publisher.may_sign = lambda: not self.closing.reason
+        self.publisher.may_sign = lambda: machine.store.house().is_open
         self.statements = Statements(machine, self.effects, self.clock, self._pair_stood, self.refused)
         self._door = Door(self.effects, (), self.clock)
         self.http = HttpServer(self._door)
@@ -210,10 +210,10 @@ class House:
 
     # --- Doors (node/effects.py) -----------------------------------------------------------------------------------------
 
-    def _shut(self, why: Why) -> None:
+    def _shut(self, closed: Closed) -> None:
         """From now on nobody's commands are taken: whoever is here is told, and goes."""
         for session in [session for sessions in self._sessions.values() for session in sessions]:
-            session.tell_closed(why)
+            session.tell_closed(closed)
         for ceremony in list(self._invite_sessions):
             ceremony.cut("closed")
 

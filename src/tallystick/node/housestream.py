@@ -15,7 +15,7 @@ from tallystick.channel.session import Session, severed_record
 from tallystick.diode.telemetry import Severed, parse_telemetry
 from tallystick.errors import Malformed, Refused, TallyError, Unavailable, Unproven
 from tallystick.node.checkpoints import ForkError
-from tallystick.node.chronicle import Chronicle
+from tallystick.node.chronicle import Chronicle, told_closed
 from tallystick.node.connection import Connection
 from tallystick.node.dialling import Dialled
 from tallystick.node.halves import end
@@ -125,6 +125,8 @@ class HouseStream:
                 if self._checkpoints > MAX_CHECKPOINTS:
                     self._breach("checkpoint", message)
                 else:
+                    # The house hangs up behind it: whoever waits for an answer is told why, though the evidence is not in the ledger yet.
+                    self.failure = self.failure or told_closed(message)
                     self._spawn(self._judge(message))
             case _:
                 pass
@@ -163,6 +165,8 @@ class HouseStream:
                 self.connection.write(self.session.send_checkpoint(answer))
             if not self._witnessed.done():
                 self._witnessed.set_result(None)
+        if self.failure is not None:
+            self.connection.cut("closed")
 
     def pause_writing(self) -> None:
         """The socket has enough."""

@@ -14,7 +14,7 @@ from tallystick.gate.statement import parse_bundle
 from tallystick.gate.stream import StreamBook
 from tallystick.keys import KeyId
 from tallystick.ledger.receipt import Receipt
-from tallystick.node.checkpointwire import Ask, Closed, Cosign, Follow, Message, Show, Why, read_message, write_message
+from tallystick.node.checkpointwire import Ask, Closed, Cosign, Follow, Message, Show, read_message, write_message
 from tallystick.node.connection import Connection
 from tallystick.node.host import has_aes_hardware
 from tallystick.node.http import ServerStream
@@ -201,10 +201,10 @@ class PairSession:
         if not self._connection.over and not self._connection.session.sent_end:
             self._connection.write(self._connection.session.send_checkpoint(write_message(message)))
 
-    def tell_closed(self, why: Why) -> None:
+    def tell_closed(self, closed: Closed) -> None:
         """Say that the house takes no commands any more, then end: an answer that is under way is none any more."""
         if self.confirmed:
-            self._say(Closed(why, b""))
+            self._say(closed)
         self._connection.cut("closed", unread=False)
 
     def pause_writing(self) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from tallystick.errors import Malformed, Refused, Unavailable
 from tallystick.keys import KeyId
+from tallystick.node.closing import reason_of
 from tallystick.node.commands.here import ask_house, is_running
 from tallystick.node.home import holder_of
 from tallystick.node.machine import Machine
@@ -45,6 +46,7 @@ def status(settings: Settings) -> dict[str, Any]:
             "root": running.get("root", root.hex()),
             "published": running.get("published", published_size(machine) if house else None),
             "publication": running.get("publication"),
+            "closed": (reason_of(machine.store.house()) or None) if house else None,
             "open_proposals": running.get("open_proposals", sum(item.kind == "pairing" for item in machine.store.inbox()) if house else 0),
             "pairs": pairs,
         }

@@ -21,6 +21,13 @@ MOVED: Final = "moved"
 ROLLED_BACK: Final = "rolled-back"
 RESTORING: Final = "restoring"
 
+WORDS: Final[Mapping[str, str]] = {
+    ROLLED_BACK: "this house is closed: its ledger was rolled back",
+    RESTORING: "this house is closed: it was restored from a backup",
+    MOVED: "this house has moved to another machine",
+}
+"""Why a house takes no commands, for people."""
+
 CHANGES: Final = frozenset((Kind.ORIGIN, Kind.CLOSED, Kind.RESTORED, Kind.MIGRATED, Kind.ARRIVED, Kind.KEY_ROTATED))
 """The kinds that may change what stands in the table `house`."""
 
@@ -64,9 +71,12 @@ def check_may(state: State, event: Event) -> None:
         return
     if state.shut == MOVED:
         if event.kind is not Kind.ARRIVED:
-            raise Refused("this house has moved to another machine", "Use it there; this copy only tells its pairs where it went.")
+            raise Refused(WORDS[MOVED], "Use it there; this copy only tells its pairs where it went.")
     elif event.kind not in WHILE_CLOSED and not (event.kind is Kind.SIGNAL and event.text("verdict") == "refuse"):
-        raise Refused("this house is closed", "`tally status` at the house says why, and `tally restore` opens it again.")
+        raise Refused(
+            WORDS.get(row_of(state).why or "", "this house is closed"),
+            "`tally status` at the house says why, and `tally restore` opens it again.",
+        )
 
 
 def row_of(state: State) -> House:
