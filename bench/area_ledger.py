@@ -1,6 +1,6 @@
 """What an acknowledged entry costs: ours beside a bare append + fdatasync, bare SQLite and two logs of PyPI, on the same disk.
 
-Every entry is durable before it is acknowledged. Rounds are interleaved and the ratio taken in each round, because disks have moods. Entries
+Every entry is durable before it is acknowledged. Rounds are interleaved, the ratio is taken in each, because disks have moods. Entries
 have 256 bytes; the events are made beforehand, their leaves are written (encoded, hashed, projected) by us within the time.
 
 - `append_1`: one caller who waits for each entry; the peer appends 256 bytes to a file and calls fdatasync.

@@ -15,7 +15,7 @@ from tallystick.ledger.table import FIELDS, HEADER, MAX_LEAF_BYTES, VERSION, Kin
 
 _KEYS: Final = {name: (number, canonical.encode(number), rule) for name, (number, rule) in (*HEADER.items(), *FIELDS.items())}
 _MAP_HEADS: Final = tuple(bytes((0xA0 | n,)) if n < 24 else bytes((0xB8, n)) for n in range(4 + len(_KEYS)))  # RFC 8949 3
-# Version, kind and the key of the time, by the number of the kind: a list is found by it, where a dict would ask the enumeration for a hash.
+# Version, kind and the key of the time, by the number of the kind: a dict would ask the enumeration for a hash, in Python.
 _START: Final = [
     canonical.encode(1) + canonical.encode(VERSION) + canonical.encode(2) + canonical.encode(n) + b"\x03" for n in range(max(Kind) + 1)
 ]

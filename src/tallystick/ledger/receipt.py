@@ -14,9 +14,12 @@ class Grade(StrEnum):
     INCLUDED = "included"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Receipt:
-    """The entry's place. `tree_size` is the size of the tree after the group that brought it, or of the checkpoint."""
+    """The entry's place. `tree_size` is the size of the tree after the group that brought it, or of the checkpoint.
+
+    Not `frozen`, though nothing is ever assigned: freezing costs a microsecond, and one is made for each entry.
+    """
 
     index: int
     leaf_hash: bytes

@@ -33,6 +33,7 @@ from tallystick.tlog.tree import leaf_hash, perfect_root
 
 TILE: Final = 256  # C2SP tlog-tiles: hashes in a full tile
 LEVEL_SHIFT: Final = 56  # tiles.id = level << 56 | n
+POSTED: Final = 1024  # entries whose postings are written together: in more of them the same pages change but once
 BUSY_MS: Final = 10_000
 MAX_CACHED_IDS: Final = 65_536
 _PASSING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
@@ -46,13 +47,19 @@ _POST: Final = tuple(
     f" AND {column} IS NOT NULL{' AND verdict IS NOT ' + repr('allow') if column == 'verdict' else ''} ORDER BY 2, 3"
     for column, number in COLUMNS.items()
 )
-# Whom an event is about: the first of these fields that it has.
-_ABOUT: Final = {
-    kind: tuple(
-        name for name in ("pair", "subject", "invite", "token", "scope", "origin_hash") if name in (*shape.required, *shape.optional)
-    )
-    for kind, shape in KINDS.items()
-}
+
+
+def _about(kind: int) -> tuple[str, ...]:
+    """Whom an event is about: the first of these fields that it has."""
+    shape = {int(known): shape for known, shape in KINDS.items()}.get(kind)
+    named = () if shape is None else (*shape.required, *shape.optional)
+    return tuple(name for name in ("pair", "subject", "invite", "token", "scope", "origin_hash") if name in named)
+
+
+# By the number of a kind: a list is found by it, where a dict would ask the enumeration for a hash, in Python, for each entry.
+_ABOUT: Final = [_about(kind) for kind in range(max(Kind) + 1)]
+_BODY_ERASED: Final = int(Kind.BODY_ERASED)
+_PLAIN: Final = [kind in map(int, PLAIN) for kind in range(max(Kind) + 1)]
 
 
 @dataclass(slots=True)
@@ -223,13 +230,14 @@ class Book:
                 with contextlib.suppress(apsw.Error, Unavailable):
                     self._drop_sealed()
             raise
-        receipts = [Receipt(index, digest, Grade.RECORDED, tree.size) for index, digest in enumerate(hashes, self.tree.size)]
+        size, recorded = tree.size, Grade.RECORDED
+        receipts = [Receipt(index, digest, recorded, size) for index, digest in enumerate(hashes, self.tree.size)]
         at = 0
         for request in self._accepted:
             request.outcome = tuple(receipts[at : at + len(request.events)])
             at += len(request.events)
         self.tree = tree
-        if any(event.kind is Kind.BODY_ERASED for event, _, _, _ in self._pending):
+        if any(event.kind == _BODY_ERASED for event, _, _, _ in self._pending):
             self._finish_erasures()
 
     def _keep(self, row: CheckpointRow) -> None:
@@ -242,7 +250,7 @@ class Book:
         first = self.tree.size + kept
         plain = first > 0 and self.shut == OPEN
         for event in request.events:
-            plain = plain and event.kind in PLAIN and "signal" not in event.fields
+            plain = plain and _PLAIN[event.kind] and "signal" not in event.fields
         if plain:
             self._pending += zip(request.events, request.leaves, request.openings or repeat(b""), repeat(None), strict=False)
             self._accepted.append(request)
@@ -357,7 +365,7 @@ class Book:
                     index,
                     leaf,
                     event.time_ns,
-                    int(event.kind),
+                    event.kind,
                     pairing and (known.get(pairing) or number(pairing)),  # type: ignore[arg-type, call-overload]
                     key and (known.get(key) or number(key)),  # type: ignore[arg-type, call-overload]
                     about and (known.get(about) or number(about)),  # type: ignore[arg-type, call-overload]
@@ -399,9 +407,10 @@ class Book:
             tile, times = partial[at : at + TILE], self._times[at : at + TILE]
             n = full_before + at // TILE
             self._store_tile(0, n, tile, min(times), max(times))
-            for sql in _POST:
-                self.db.execute(sql, (n * TILE, n * TILE + TILE - 1))
             at += TILE
+            if (n + 1) * TILE % POSTED == 0:
+                for sql in _POST:
+                    self.db.execute(sql, ((n + 1) * TILE - POSTED, (n + 1) * TILE - 1))
         del partial[:at], self._times[:at]
 
     def _store_tile(self, level: int, n: int, hashes: Sequence[bytes], low_ns: int | None, high_ns: int | None) -> None:

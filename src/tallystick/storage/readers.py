@@ -21,7 +21,7 @@ from tallystick.ledger.event import Kind
 from tallystick.ledger.signed import read_mark
 from tallystick.pair.pairing import PairType, Role, Suite
 from tallystick.storage.bodies import Bodies
-from tallystick.storage.book import COLUMNS, LEVEL_SHIFT, TILE, connect, mark_number, unavailable
+from tallystick.storage.book import COLUMNS, LEVEL_SHIFT, POSTED, TILE, connect, mark_number, unavailable
 from tallystick.storage.rows import CheckpointRow, EntryRow, HouseRow, InboxItem, InviteRow, KeyRow, OpenEffect, PairRow, SeenCheckpoint
 from tallystick.storage.targets import behind, clause
 from tallystick.tlog.proof import consistency_proof, inclusion_proof, range_hash
@@ -238,7 +238,7 @@ class Readers:
         with self.moment():
             size = self.size()
             stop = size if stop is None else min(stop, size)
-            edge = size - size % TILE  # entries from here on are in no posting yet
+            edge = size - size % POSTED  # entries from here on are in no posting yet
             first, last = self._by_time(start, min(stop, edge), since_ns, until_ns)
             walks: list[tuple[tuple[int, int], str, tuple[Any, ...]]] = []
             if targets:
@@ -270,7 +270,7 @@ class Readers:
         sql = "SELECT idx FROM postings WHERE col = ? AND value = ? UNION SELECT idx FROM entries WHERE idx >= ? AND mark = ? ORDER BY 1"
         with self.moment():
             size = self.size()
-            for (index,) in self._all(sql, (COLUMNS["mark"], number, size - size % TILE, number)):
+            for (index,) in self._all(sql, (COLUMNS["mark"], number, size - size % POSTED, number)):
                 row = self.entry(index)
                 if row is not None and read_mark(row.event.blob("signal")).signature_hash == signature_hash:
                     return int(index)

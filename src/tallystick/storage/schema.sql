@@ -13,8 +13,8 @@ CREATE TABLE entries (
   mark INTEGER                -- the first 8 bytes of SHA-256 of the signal's signature, signed big endian
 ) STRICT;
 
--- The index of the entries, written a tile of 256 at a time: a commit touches no index page, and a query looks at the incomplete
--- tile itself. col: 1 kind, 2 pairing, 3 key, 4 about, 5 action, 6 verdict (refuse, hold), 7 mark.
+-- The index of the entries, written 1,024 entries at a time: a commit touches no index page, and a query looks at the entries behind
+-- it itself. col: 1 kind, 2 pairing, 3 key, 4 about, 5 action, 6 verdict (refuse, hold), 7 mark.
 CREATE TABLE postings (
   col INTEGER NOT NULL,
   value ANY NOT NULL,
