@@ -147,6 +147,7 @@ FIELDS: Final[Mapping[str, tuple[int, Type]]] = {
     "what": (132, WORD),
     "until": (133, NUMBER),
     "cosigner": (134, Text(255)),
+    "erased": (135, Items(Row((ENTRY, NUMBER)), 1, 1024)),
 }
 
 
@@ -324,7 +325,7 @@ KINDS: Final[Mapping[Kind, Shape]] = {
     Kind.EFFECT_FAILED: _shape("entry", "status", needs="reason"),
     Kind.EFFECT_UNKNOWN: _shape("entry"),
     Kind.ANSWER: _shape("status", "signal_hash length digest entry"),
-    Kind.BODY_ERASED: _shape("entry", _SIGNED, needs="reason"),
+    Kind.BODY_ERASED: _shape("entry", "erased until" + _SIGNED, needs="reason"),
     Kind.RETENTION: _shape("retention", _SIGNED),
     Kind.CHECKPOINT_SIGNED: _shape("size root", "checkpoint"),
     Kind.CHECKPOINT_COSIGNED: _shape("origin_hash size root", "pair cosigner checkpoint by"),

@@ -15,6 +15,7 @@ import apsw
 from tallystick.errors import TallyError, Unproven
 from tallystick.ledger import entry
 from tallystick.ledger.audit import Finding
+from tallystick.ledger.erasure import Spans, covered
 from tallystick.ledger.event import Event, Kind
 from tallystick.primitives import chacha20poly1305
 from tallystick.storage.audit.database import Database
@@ -198,10 +199,11 @@ class BodyAudit:
     def _gone(self) -> None:
         """A command's opening is there, or an entry says that it was erased."""
         there = {at for (at,) in self._database.all("SELECT entry FROM bodies")}
-        erased = {
-            entry.decode(leaf).number("entry")
+        erased = Spans(
+            span
             for (leaf,) in self._right.execute("SELECT leaf FROM entries WHERE kind = ?", (int(Kind.BODY_ERASED),))
-        }
+            for span in covered(entry.decode(leaf))
+        )
         for at, leaf in self._signals():
             if at not in there and at not in erased and "statement" not in entry.decode(leaf).fields:
                 self._find(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from tallystick.errors import Malformed, Refused, Unproven
+from tallystick.ledger.erasure import covered
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.signed import SignalMark, read_mark
 from tallystick.storage.rules.state import Rule, SignalFork, State
@@ -66,12 +67,15 @@ def _effect_ended(state: State, event: Event, _index: int) -> None:
         raise Refused(f"entry {event.number('entry')} began no effect that is open", "An effect ends once.")
 
 
-def _body_erased(state: State, event: Event, _index: int) -> None:
+def _body_erased(state: State, event: Event, index: int) -> None:
+    if any(last >= index for _, last in covered(event)):
+        raise Refused("an erasure is of entries before it")
     # The row goes with the event; the slot is destroyed before the event is acknowledged, or at the next start.
-    state.run("INSERT OR IGNORE INTO erasing SELECT slot FROM bodies WHERE entry = ?", (event.number("entry"),))
-    state.run("DELETE FROM fresh WHERE slot IN (SELECT slot FROM bodies WHERE entry = ?)", (event.number("entry"),))
-    state.run("DELETE FROM bodies WHERE entry = ?", (event.number("entry"),))
-    state.run("DELETE FROM targets WHERE entry = ?", (event.number("entry"),))
+    for span in covered(event):
+        state.run("INSERT OR IGNORE INTO erasing SELECT slot FROM bodies WHERE entry BETWEEN ? AND ?", span)
+        state.run("DELETE FROM fresh WHERE slot IN (SELECT slot FROM bodies WHERE entry BETWEEN ? AND ?)", span)
+        state.run("DELETE FROM bodies WHERE entry BETWEEN ? AND ?", span)
+        state.run("DELETE FROM targets WHERE entry BETWEEN ? AND ?", span)
 
 
 RULES: Final[Mapping[Kind, Rule]] = {
