@@ -231,11 +231,11 @@ def knock_of(machine: Machine, pair: PairRow, *, time_ns: int | None = None, por
     return knocker.knock(time_ns=now_ns, tcp_port=port, mode=mode, ephemeral=ephemeral()).datagram
 
 
-def answers_to(datagrams: Sequence[bytes], port: int, host: str = "127.0.0.1", seconds: float = 1.0) -> list[bytes]:
-    """Send datagrams to a house; every datagram that comes back within some time."""
+def answers_to(datagrams: Sequence[bytes], port: int, host: str = "127.0.0.1", seconds: float = 1.0, here: str = "") -> list[bytes]:
+    """Send datagrams to a house, from an address of ours that it can reach; every datagram that comes back within some time."""
     found: list[bytes] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        udp.bind((host, 0))
+        udp.bind((here or host, 0))
         for datagram in datagrams:
             udp.sendto(datagram, (host, port))
         deadline = time.monotonic() + seconds
