@@ -39,10 +39,7 @@ SCRYPT_MAX_MEMORY_BYTES: Final = 1 << 30
 
 def sha256(*parts: Buffer) -> bytes:
     """SHA-256 (FIPS 180-4) of the parts, one after another; 32 bytes. The caller sees to it that the parts cannot shift."""
-    state = hashlib.sha256()
-    for part in parts:
-        state.update(part)
-    return state.digest()
+    return hashlib.sha256(b"".join(parts)).digest()
 
 
 def hmac_sha256(key: bytes, data: Buffer) -> bytes:
@@ -60,11 +57,9 @@ def hkdf_expand_sha256(prk: bytes, info: bytes, length: int) -> bytes:
     if not 0 <= length <= 255 * 32:
         raise Misuse(f"HKDF with SHA-256 gives at most 8160 bytes, not {length}")
     block, output = b"", b""
-    counter = 1
-    while len(output) < length:
+    for counter in range(1, -(-length // 32) + 1):
         block = hmac.digest(prk, b"%b%b%c" % (block, info, counter), "sha256")
         output += block
-        counter += 1
     return output[:length]
 
 
@@ -385,12 +380,17 @@ def mldsa44_sign(seed: bytes, message: Buffer) -> bytes:
     return MLDSA44KeyPair.from_private(seed).sign(message)
 
 
+@lru_cache(256)
+def _mldsa44_key(public: bytes) -> mldsa.MLDSA44PublicKey:
+    return mldsa.MLDSA44PublicKey.from_public_bytes(public)
+
+
 def mldsa44_verify(public: bytes, signature: bytes, message: Buffer) -> None:
     """Raises: Unproven when the signature does not hold, Malformed when key or signature have a wrong length."""
     if len(public) != 1312 or len(signature) != 2420:
         raise Malformed("an ML-DSA-44 key has 1312 bytes, its signature 2420")
     try:
-        mldsa.MLDSA44PublicKey.from_public_bytes(public).verify(signature, message)
+        _mldsa44_key(bytes(public)).verify(signature, message)
     except (InvalidSignature, ValueError):
         raise Unproven("the ML-DSA-44 signature does not hold") from None
 

@@ -15,6 +15,7 @@ what the writer makes: one blank line before the signatures, standard padded bas
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final, Protocol
 
 from tallystick.canonical import b64, unb64
@@ -28,6 +29,7 @@ MAX_NAME_BYTES: Final = 255
 KEY_ID_BYTES: Final = 4
 _DASH: Final = "\u2014 "
 # Characters with the property White_Space (Unicode 16, PropList.txt): a fixed list, whatever the interpreter's version.
+_CONTROL: Final = bytes(byte for byte in range(0x20) if byte != 0x0A)
 _SPACES: Final = frozenset("\t\n\x0b\x0c\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000") | {chr(c) for c in range(0x2000, 0x200B)}
 
 
@@ -62,10 +64,16 @@ class VerifierKey:
     @property
     def key_id(self) -> bytes:
         """4 bytes."""
-        return key_id(self.name, self.type, self.public)
+        return _key_id(self)
 
     def __str__(self) -> str:
         return f"{self.name}+{self.key_id.hex()}+{b64(bytes((self.type,)) + self.public)}"
+
+
+@lru_cache(maxsize=1024)
+def _key_id(key: VerifierKey) -> bytes:
+    """Kept: the same few keys are looked up for every note."""
+    return key_id(key.name, key.type, key.public)
 
 
 PUBLIC_BYTES: Final[Mapping[SignatureType, int]] = {
@@ -209,7 +217,7 @@ def parse(data: bytes) -> UnprovenNote:
         whole = data.decode("utf-8")
     except UnicodeDecodeError:
         raise Malformed("a note is UTF-8") from None
-    if any(byte < 0x20 and byte != 0x0A for byte in data):
+    if len(data.translate(None, _CONTROL)) != len(data):
         raise Malformed("a note has no control characters but newlines")
     at = whole.rfind("\n\n")
     if at < 0 or not whole.endswith("\n"):
