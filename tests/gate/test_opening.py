@@ -21,6 +21,7 @@ from tallystick.gate.opening import (
     commitments_of,
     encode_opening,
     make_opening,
+    open_request,
     parse_opening,
 )
 from tallystick.primitives import sha256
@@ -37,6 +38,33 @@ values = st.recursive(
 header_names = st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True)
 header_values = st.from_regex(r"([!-~]([ !-~]{0,20}[!-~])?)?", fullmatch=True)
 raw_headers = st.lists(st.tuples(header_names, header_values), max_size=10).map(lambda hs: [(n.encode(), v.encode()) for n, v in hs])
+
+
+@given(methods, paths, raw_headers, st.none() | st.binary(max_size=50))
+def test_a_request_is_opened_as_by_hand(method: str, path: str, headers: list[tuple[bytes, bytes]], body: bytes | None) -> None:
+    """The short way of a client writes the bytes and the commitments that the three steps make."""
+    target, fields = Target(method=method, path=path), end_to_end(headers)
+    digest = None if body is None else BodyDigest(length=len(body), sha256=sha256(body))
+    opening = make_opening(SALTS, target=target, headers=fields, body=digest)
+    raw, commitments = open_request(SALTS[:96], target=target, headers=fields, body=digest)
+    assert (raw, (commitments, None)) == (encode_opening(opening), commitments_of(opening))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"target": Target(method="get", path="/")},
+        {"target": Target(method="GET", path="x")},
+        {"headers": (("b", ""), ("a", ""))},
+        {"headers": (("a", "x" * 8192), ("b", "x" * 8192), ("c", "x" * 8192), ("d", "x" * 8192))},
+        {"body": BodyDigest(length=-1, sha256=SALT)},
+        {"salts": SALTS[:95]},
+    ],
+)
+def test_a_request_that_cannot_be_opened_is_misuse(given: dict[str, Any]) -> None:
+    """What the house would refuse is not signed."""
+    with pytest.raises(Misuse):
+        open_request(**({"salts": SALTS[:96], "target": Target(method="GET", path="/"), "headers": (), "body": None} | given))
 
 
 @given(

@@ -25,6 +25,7 @@ TAGS: Final = {
     5: b"tally observation v1",
     15: b"tally sensor v1",
 }
+_OPENED: Final = b"\x82\x58\x20"  # array of a salt of 32 bytes and a value
 _METHOD: Final = re.compile(r"[A-Z]{1,16}")
 _PATH: Final = re.compile(r"/[!-~]{0,8191}")
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]{1,64}")  # RFC 9110 5.6.2, lower case
@@ -141,6 +142,42 @@ def make_opening(
     )
     encode_opening(opening)
     return opening
+
+
+def open_request(
+    salts: bytes, *, target: Target, headers: tuple[tuple[str, str], ...], body: BodyDigest | None
+) -> tuple[bytes, Commitments]:
+    """The opening of a request, written, and what its signal commits to: `make_opening`, `encode_opening` and `commitments_of` in one.
+
+    Each value is written once, where the three write it three times and read it again: every request of a client pays for it.
+    Args: salts: fresh entropy, 96 bytes.  headers: of `end_to_end`.  body: None when there is none.
+    Raises: Misuse when a value is out of range.
+    """
+    values: tuple[Value, Value, Value] = (
+        [target.method, target.path],
+        [[name, value] for name, value in headers],
+        None if body is None else [body.length, body.sha256],
+    )
+    try:
+        _check_target(values[0])
+        _check_headers(values[1])
+        _check_body(values[2])
+    except Malformed as error:
+        raise Misuse(error.message, error.hint) from None
+    if len(salts) != 3 * SALT_BYTES:
+        raise Misuse("three values need 96 bytes of salt")
+    salt = (salts[:SALT_BYTES], salts[SALT_BYTES : 2 * SALT_BYTES], salts[2 * SALT_BYTES :])
+    written = (encode(values[0]), encode(values[1]), encode(values[2]))
+    raw = b"".join(
+        (b"\xa3\x01", _OPENED, salt[0], written[0], b"\x02", _OPENED, salt[1], written[1], b"\x03", _OPENED, salt[2], written[2])
+    )
+    if len(raw) > MAX_OPENING_BYTES:
+        raise Misuse(f"an opening has at most {MAX_OPENING_BYTES} bytes", "send fewer or shorter headers")
+    return raw, Commitments(
+        target=sha256(TAGS[1], salt[0], written[0]),
+        headers=sha256(TAGS[2], salt[1], written[1]),
+        body=sha256(TAGS[3], salt[2], written[2]),
+    )
 
 
 def commitments_of(opening: Opening) -> tuple[Commitments, bytes | None]:

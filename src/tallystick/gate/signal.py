@@ -56,6 +56,8 @@ _PLAIN: Final = re.compile(
     rb"\x07\x1b([\x00-\x7f].{7})\x08\x50(.{16})\x09([\x00-\x17]|\x18[\x18-\xff]|\x19.{2}|\x1a.{4})\x0a\x80",
     re.DOTALL,
 )
+_NOTHING: Final = (None,) * 5
+_WRITTEN: Final = (b"\x01\x58\x20", b"\x02\x58\x20", b"\x03\x58\x20", b"\x04\x58\x20")  # key and head of each commitment
 _PROVEN: Final = object()
 _REQUIRED: Final = frozenset(range(1, 11))
 _OPTIONAL: Final = frozenset(range(11, 18))
@@ -254,6 +256,54 @@ def parse_any(payload: bytes) -> Signal:
 
 def encode_signal(signal: Signal) -> bytes:
     """Write the payload in its one form. Raises: Misuse when a field is out of range: it was made here."""
+    payload = _write_plain(signal) or _write_any(signal)
+    try:
+        if parse_payload(payload) != signal:
+            raise Misuse("signal: a field is not in its one form")
+    except TallyError as error:
+        raise Misuse(error.message, error.hint) from None
+    return payload
+
+
+def _write_plain(signal: Signal) -> bytes | None:
+    """The commonest shape (see `parse_plain`) without a map of its fields; None for every other shape."""
+    said = signal.commitments
+    if (
+        signal.prev
+        or said.observations
+        or signal.ext
+        or signal.crit
+        or (signal.challenge, signal.token, signal.scope, signal.expires_ns, signal.sensor) != _NOTHING
+    ):
+        return None
+    commitments = [
+        (number, value) for number, value in zip(_WRITTEN, (said.target, said.headers, said.body, said.place), strict=True) if value
+    ]
+    return b"".join(
+        (
+            b"\xaa\x01\x01\x02",
+            encode(signal.aud),
+            b"\x03",
+            encode(signal.signal_class),
+            b"\x04",
+            encode(signal.action),
+            b"\x05",
+            encode(signal.verb),
+            b"\x06",
+            bytes((0xA0 | len(commitments),)),
+            *[part for number, value in commitments for part in (number, value)],
+            b"\x07",
+            encode(signal.issued_at_ns),
+            b"\x08",
+            encode(signal.stream),
+            b"\x09",
+            encode(signal.n),
+            b"\x0a\x80",
+        )
+    )
+
+
+def _write_any(signal: Signal) -> bytes:
     commitments: dict[int, Encodable] = {
         number: value
         for number, value in (
@@ -286,13 +336,7 @@ def encode_signal(signal: Signal) -> bytes:
         16: dict(signal.ext) or None,
         17: list(signal.crit) or None,
     }
-    payload = encode(fields | {number: value for number, value in optional.items() if value is not None})
-    try:
-        if parse_payload(payload) != signal:
-            raise Misuse("signal: a field is not in its one form")
-    except TallyError as error:
-        raise Misuse(error.message, error.hint) from None
-    return payload
+    return encode(fields | {number: value for number, value in optional.items() if value is not None})
 
 
 def base_class(signal_class: str) -> str:

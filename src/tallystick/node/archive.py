@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from tallystick.errors import Malformed, Misuse, Refused, TallyError
+from tallystick.errors import Malformed, Misuse, Refused
 from tallystick.node.door import Answer, Call, Route, json_answer, route
 from tallystick.node.workers import Workers
 from tallystick.passage.signal import Asker, Command
@@ -170,11 +170,8 @@ class _Files:
         )
 
     def look(self, asker: Asker, command: Command, rest: str, query: dict[str, str]) -> asyncio.Future[Any] | None:
-        """Open the file of a `get` while its entry is being written. What cannot be opened now is found out when its turn has come."""
-        try:
-            return self._house.workers.begin(asker.pair, self._open, *_wanted(command, rest, query))
-        except TallyError:
-            return None
+        """Open the file of a `get` while its entry is being written."""
+        return self._house.workers.begin(asker.pair, lambda: self._open(*_wanted(command, rest, query)))
 
     def _open(self, path: SafePath, kept: int | None, wanted: str | None) -> tuple[OpenFile, ByteRange, bytes | None]:
         """In a thread: the file and the span of it. A short one is read at once and closed: one turn of a thread instead of three."""

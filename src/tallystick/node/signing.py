@@ -6,7 +6,7 @@ from typing import Final
 
 from tallystick.errors import Malformed, Misuse
 from tallystick.gate.headers import encode_headers, end_to_end
-from tallystick.gate.opening import SALT_BYTES, BodyDigest, Opened, Opening, commitments_of, encode_opening
+from tallystick.gate.opening import SALT_BYTES, BodyDigest, Target, open_request
 from tallystick.gate.signal import Signal, encode_signal
 from tallystick.gate.stream import MACHINE
 from tallystick.keys import Signer, sign1
@@ -53,14 +53,7 @@ def sign_request(
     except Malformed as error:
         raise Misuse(error.message, error.hint) from None
     salts = secrets.token_bytes(3 * SALT_BYTES)
-    # Put together by hand and checked once, when it is encoded: `make_opening` would check it a second time.
-    opening = Opening(
-        target=Opened(salt=salts[:SALT_BYTES], value=[method, target]),
-        headers=Opened(salt=salts[SALT_BYTES : 2 * SALT_BYTES], value=[[name, value] for name, value in committed]),
-        body=Opened(salt=salts[2 * SALT_BYTES :], value=None if body is None else [body.length, body.sha256]),
-    )
-    opened = encode_opening(opening)
-    commitments, _ = commitments_of(opening)
+    opened, commitments = open_request(salts, target=Target(method=method, path=target), headers=committed, body=body)
     cose = sign1(
         signer,
         encode_signal(
