@@ -20,13 +20,14 @@ from tallystick.errors import Malformed, Refused, TallyError, Unavailable, Unpro
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Grade, Receipt
 from tallystick.node.checkpointwire import Show
-from tallystick.node.machine import ED25519_TYPE, ML_DSA_44_TYPE, Machine, log_name_of
+from tallystick.node.closing import times_of
+from tallystick.node.machine import Machine, log_name_of
 from tallystick.storage.rows import CheckpointRow, PairRow
 from tallystick.storage.tiles import PASSING, TileFiles
 from tallystick.storage.tilesource import TileSource
 from tallystick.tlog.checkpoint import Checkpoint, read_checkpoint
 from tallystick.tlog.cosignature import sign_checkpoint, verifier
-from tallystick.tlog.note import SignatureType, VerifierKey, parse_signature
+from tallystick.tlog.note import SignatureType, UnprovenNote, VerifierKey, parse_signature
 from tallystick.tlog.prooffile import ProofFile
 from tallystick.tlog.tile import growth
 
@@ -68,8 +69,6 @@ class Publisher:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self.may_sign: Callable[[], bool] = lambda: True
-        """A house that is closed signs nothing; it shows the newest that it has."""
         self.collect: Collect = lambda row: row.note
         """Gathers cosignatures: the note with more lines. May take its time; it is asked by the publishing thread alone.
 
@@ -93,24 +92,29 @@ class Publisher:
         if checkpoint.size <= store.size() and store.root_at(checkpoint.size) == checkpoint.root:
             self._placed_size = checkpoint.size
             return
-        keys = self._machine.vault.log
-        name = log_name_of(self._machine.house_id)
-        if checkpoint.origin != name and not checkpoint.origin.startswith(name + "/"):
-            log.warning("the published checkpoint is of another log; it is replaced", extra={"log": checkpoint.origin})
-            return
-        ours = [
-            verifier(VerifierKey(name=checkpoint.origin, type=SignatureType(kind), public=public))
-            for kind, public in ((ED25519_TYPE, keys.ed25519.public.raw), (ML_DSA_44_TYPE, keys.ml_dsa_44.public.raw))
-        ]
+        house = store.house()
         try:
-            note.verify(ours)
+            # A house that somebody has closed, and one that was restored since, answer for what is older otherwise (docs/spec/restore.md).
+            old = not house.is_open or times_of(checkpoint.origin, house.first_name) < house.restored
         except Unproven:
-            log.warning("the published checkpoint is not ours; it is replaced")
+            old = True
+        if old or not self._is_ours(checkpoint.origin, note):
+            log.warning("the published checkpoint is none of this ledger; it is replaced", extra={"log": checkpoint.origin})
             return
         raise Refused(
             f"this ledger has {store.size()} entries and does not continue the {checkpoint.size} that were published",
             "It was rolled back or changed. See `tally verify` and `tally restore`.",
         )
+
+    def _is_ours(self, origin: str, note: UnprovenNote) -> bool:
+        """Whether a key that this house's log ever had has signed."""
+        for keys in self._machine.log_keys_ever():
+            try:
+                note.verify([verifier(VerifierKey(name=origin, type=SignatureType(kind), public=public)) for kind, public in keys])
+            except Unproven:
+                continue
+            return True
+        return False
 
     # --- The thread ---------------------------------------------------------------------------------------------------------------
 
@@ -194,9 +198,9 @@ class Publisher:
                 young = 0 <= now_ns - latest.time_ns < FRESH_NS
                 # After a restore, or with new keys, the newest is of another name or hand, and is no answer any more.
                 current = self._is_current(latest)
-                if (current and ((latest.size == size and self._covered == size) or (young and not fresh))) or not self.may_sign():
+                if (current and ((latest.size == size and self._covered == size) or (young and not fresh))) or not store.house().is_open:
                     return latest
-            elif not self.may_sign():
+            elif not store.house().is_open:
                 raise Unavailable("this house is closed, and has never signed a checkpoint")
             try:
                 self._cover(size)
