@@ -17,6 +17,8 @@ VERBS: Final[Mapping[str, ActionClass]] = {
     "archive.versions": ActionClass.READ,
     "archive.uploads": ActionClass.READ,
     "house.log": ActionClass.READ,
+    "house.tile": ActionClass.READ,
+    "house.entries": ActionClass.READ,
     "house.inbox": ActionClass.READ,
     "house.pairs": ActionClass.READ,
     "statement.submit": ActionClass.PROPOSE,
