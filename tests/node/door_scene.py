@@ -35,6 +35,7 @@ class Ear:
     asker: Asker
     book: StreamBook
     under_way: bytes | None = None
+    recorded: bool = True
     cuts: list[str] = field(default_factory=list)
     was_under_way: list[bytes | None] = field(default_factory=list)
     stream: ServerStream | None = None

@@ -20,6 +20,8 @@ from tallystick.gate.stream import StreamBook
 from tallystick.node.effects import Effects
 from tallystick.node.http import Message, Receive, Scope, Send
 from tallystick.node.local import error_body
+from tallystick.node.porter import Porter, TurnedAway
+from tallystick.node.turns import Turns
 from tallystick.passage import signal as passage
 from tallystick.passage.effect import Perform
 from tallystick.passage.signal import Asker, Command, Done, RefusedCommand
@@ -66,6 +68,9 @@ class Session(Protocol):
     book: StreamBook
     under_way: bytes | None
     """The reference of the signal that has not been answered yet; when the session is lost now, it is void."""
+
+    recorded: bool
+    """Whether the session is in the ledger; one that is not takes no command."""
 
     @property
     def asker(self) -> Asker:
@@ -139,8 +144,10 @@ def route(
 class Door:
     """The ASGI application."""
 
-    def __init__(self, effects: Effects, routes: tuple[Route, ...], clock: Callable[[], int]) -> None:
-        """`clock`: pair time, UTC nanoseconds."""
+    def __init__(self, effects: Effects, routes: tuple[Route, ...], clock: Callable[[], int], porter: Porter | None = None) -> None:
+        """`clock`: pair time, UTC nanoseconds.  `porter`: turns commands away before anybody looks at them; None lets all in."""
+        self._porter = porter
+        self._turns = Turns()
         self._effects = effects
         self.routes = routes
         self._clock = clock
@@ -150,6 +157,22 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request of one session."""
         session: Session = scope["tally"]
+        asker = session.asker
+        away = None
+        if self._porter is not None:
+            away = self._porter.lets_in(asker.pair, asker.cap, scope["method"], scope["tally.target"], recorded=session.recorded)
+        if away is not None:
+            await _turn_away(send, away)
+            return
+        if (waiting := self._turns.enter(session, asker.pair)) is not None:
+            await self._turns.wait(session, waiting)
+        try:
+            await self._take(session, scope, receive, send)
+        finally:
+            self._turns.leave(session)
+
+    async def _take(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
+        """A command that was let in, when its turn has come."""
         try:
             command, session.book = passage.read_command(
                 session.asker,
@@ -166,6 +189,8 @@ class Door:
         found = None
         try:
             found = self._find(command)
+            if command.body is not None:
+                self._turns.leave(session)  # the body comes as fast as its client likes
             body, chunks = await _body(command, found[0] if found else None, receive)
             await self._pass(session, command, found, body, chunks, send)
         except RefusedCommand as error:
@@ -210,6 +235,7 @@ class Door:
 
         async def perform(effect: Perform) -> Done:
             nonlocal answer
+            self._turns.leave(session)
             if row is None:
                 raise AssertionError("a command without a route was allowed")
             entry = effect.receipt.index if effect.begun is None else effect.begun.index
@@ -238,7 +264,7 @@ class Door:
         walk = passage.command(
             asker, command, verb=None if row is None else row.verb, effect=None if row is None else row.effect, now_ns=self._clock()
         )
-        passed = await self._effects.run(walk, perform, look)
+        passed = await self._effects.run(walk, perform, look, urgent=self._porter is not None and self._porter.reserve.low)
         self.allowed += 1
         if row is not None and row.effect is not None and answer is not None:
             await _say(send, answer, passed.receipt.index)
@@ -306,6 +332,15 @@ def _query(text: str) -> dict[str, str]:
     if len(dict(fields)) != len(fields):
         raise Malformed("a name stands twice in the query")
     return dict(fields)
+
+
+async def _turn_away(send: Send, away: TurnedAway) -> None:
+    """Say that the command was not taken. Whether the client has left is its own affair: nothing was done."""
+    answer = _error_answer(away.error, away.status)
+    if away.after_s is not None:
+        answer.headers = (("retry-after", str(away.after_s)),)
+    with suppress(ConnectionResetError):
+        await _say(send, answer, None)
 
 
 def _error_answer(error: TallyError, status: int | None = None) -> Answer:

@@ -11,6 +11,9 @@ from typing import Any, Protocol, TypeVar
 
 from tallystick.errors import Refused, TallyError, Unavailable
 from tallystick.keys.signer import Vault
+from tallystick.ledger.event import Event
+from tallystick.ledger.receipt import Receipt
+from tallystick.node.reserve import Reserve
 from tallystick.passage.effect import Close, Destroy, Forget, Keep, Later, Listen, Narrow, Open, Passage, Perform, Record, Unlisten
 from tallystick.storage.sqlite import Store
 
@@ -60,15 +63,20 @@ class NoDoors:
 class Effects:
     """Records in the store, keeps secrets in the vault, opens and closes doors."""
 
-    def __init__(self, store: Store, vault: Vault, doors: Doors) -> None:
+    def __init__(self, store: Store, vault: Vault, doors: Doors, reserve: Reserve | None = None) -> None:
+        """`reserve`: the room that what is urgent is recorded with when the disk is full."""
+        self._reserve = reserve
         self._store = store
         self._vault = vault
         self._doors = doors
         self._keeping: set[str] = set()
 
-    async def run(self, passage: Passage[_T], perform: Performer | None = None, look: Callable[[], None] | None = None) -> _T:
+    async def run(
+        self, passage: Passage[_T], perform: Performer | None = None, look: Callable[[], None] | None = None, *, urgent: bool = False
+    ) -> _T:
         """Walk a passage to its end. `look`: begins to fetch what a read answers with, beside the writing of its entry.
 
+        Args: urgent: all of its entries are: it leads to one that ends something.
         Raises: what an effect raised and the passage did not handle.
         """
         answer: Any = None
@@ -81,15 +89,30 @@ class Effects:
                 return value
             answer, error = None, None
             try:
-                answer = await self._do(effect, perform, look)
+                answer = await self._do(effect, perform, look, urgent)
             except TallyError as raised:
                 error = raised
             except BaseException:
                 passage.close()
                 raise
 
-    async def _do(self, effect: Any, perform: Performer | None, look: Callable[[], None] | None) -> Any:
+    async def urgently(self, *events: Event, openings: tuple[bytes, ...] = ()) -> tuple[Receipt, ...]:
+        """Record what must not wait for room on the disk. Raises: as `Store.record`."""
+        reserve = self._reserve
+        if reserve is not None:
+            reserve.make_room()
+        try:
+            return await self._store.record(*events, openings=openings)
+        except Unavailable:
+            # Nothing of it was kept (a ledger that does not know says so and stops); the disk filled up in this very moment.
+            if reserve is None or self._store.failure is not None or not reserve.give_way():
+                raise
+            return await self._store.record(*events, openings=openings)
+
+    async def _do(self, effect: Any, perform: Performer | None, look: Callable[[], None] | None, urgent: bool) -> Any:
         match effect:
+            case Record(events=events, openings=openings) if urgent or effect.urgent:
+                return await self.urgently(*events, openings=tuple([opening or b"" for opening in openings]))
             case Record(events=events, openings=openings, looking=looking):
                 recording = self._store.recording(*events, openings=tuple([opening or b"" for opening in openings]))
                 if looking and look is not None:

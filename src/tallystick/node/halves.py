@@ -22,7 +22,7 @@ ALIVE: Final = frozenset({"pending", "standing", "restored"})
 
 def effects_of(machine: Machine) -> Effects:
     """The effects of a machine that is nobody's house."""
-    return Effects(machine.store, machine.vault, NoDoors())
+    return Effects(machine.store, machine.vault, NoDoors(), machine.reserve)
 
 
 async def stand(machine: Machine, pair: PairRow, signed: Signed | Shown | None) -> None:

@@ -13,6 +13,7 @@ from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Receipt
 from tallystick.node.home import Home
 from tallystick.node.memory import Memory
+from tallystick.node.reserve import Reserve
 from tallystick.node.settings import Settings
 from tallystick.pair.pairing import PairKeys, Role
 from tallystick.storage.sqlite import Store
@@ -38,6 +39,7 @@ class Machine:
     memory: Memory
     role: Role
     house_id: KeyId
+    reserve: Reserve
     knockers: dict[bytes, tuple[PairKeys, Knocker]] = field(default_factory=dict, repr=False)
     """By pairing id, what this process has already made of a pair's secret to knock with (node/dialling.py)."""
 
@@ -116,6 +118,7 @@ class Machine:
             memory=Memory(home.path / "memory"),
             role=Role(origin.text("role")),
             house_id=KeyId(origin.blob("house")),
+            reserve=Reserve(home.path, settings.reserve_mib),
         )
 
     @property

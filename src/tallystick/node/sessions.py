@@ -59,6 +59,7 @@ class PairSession:
         self.asker: Asker = self._asker(pair)
         self.book = StreamBook.of(machine=bytes(pair.subject), handshake_hash=connection.session.handshake_hash)
         self.confirmed = False
+        self.recorded = True
         self.under_way: bytes | None = None
 
     def _asker(self, pair: PairRow) -> Asker:
@@ -136,26 +137,26 @@ class PairSession:
         if not house.hears(self.pair.pairing):
             self._connection.cut("severed")
             return
+        room = house.porter.session(self.pair.pairing, self.pair.effective)
+        if room is None:
+            self._connection.cut("limits")  # a session is entries too; nothing is recorded of this one
+            return
         self._connection.flush()  # the pong: nothing the client waits for depends on what follows
         self.confirmed = True
         house.session_confirmed(self)
-        session = self._connection.session
-        if house.closing.moved:
-            return  # nothing is recorded any more; it is told where the house went
-        house.spawn(
-            house.effects.run(
-                knocks.confirmed(
-                    self._knock,
-                    pair=self.pair.pairing,
-                    pair_type=self.pair.effective.value,
-                    suite=self.pair.suite.value,
-                    stream=session.stream,
-                    now_ns=house.clock(),
-                )
-            ),
-            self._unrecorded,
-        )
-        if not house.closing.reason and self.pair.stands:
+        pair, session = self.pair, self._connection.session
+        self.recorded = room and not house.closing.moved  # a house that has moved records nothing more; it tells where it went
+        if self.recorded:
+            walk = knocks.confirmed(
+                self._knock,
+                pair=pair.pairing,
+                pair_type=pair.effective.value,
+                suite=pair.suite.value,
+                stream=session.stream,
+                now_ns=house.clock(),
+            )
+            house.spawn(house.effects.run(walk, urgent=house.machine.reserve.low), self._unrecorded)
+        if not house.closing.reason and pair.stands:
             self._stream = house.http.open(self._connection, self)  # else checkpoints are all that is looked at
 
     def _unrecorded(self, error: BaseException) -> None:
@@ -193,7 +194,8 @@ class PairSession:
                 if self._shown is None:
                     raise Malformed("a cosignature of a checkpoint that was never shown")
                 event = await asyncio.to_thread(house.publisher.cosigned, self.pair, self._shown, line, house.clock())
-                house.machine.store.later(event)
+                if self.recorded and not house.porter.rates.take(self.pair.pairing, self.pair.effective):
+                    house.machine.store.later(event)
             case _:
                 raise Unproven("a house shows checkpoints, a client does not")
 
@@ -223,7 +225,7 @@ class PairSession:
             self._stream.lost()
         self._house.session_lost(self, reason)
         unfinished = self.under_way
-        if self.confirmed and not self._house.closing.moved:
+        if self.confirmed and self.recorded:
             voided = None if reason == "end" or unfinished is None else (self.book.stream, unfinished)
             self._house.spawn(
                 self._house.effects.run(

@@ -122,6 +122,23 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         doc="`HOST:PORT` at which this machine is a witness, for `tally witness serve` and beside `tally serve`. Default: nowhere.",
     ),
     Setting(
+        name="rate_admin",
+        kind=Kind.NUMBER,
+        default="2000",
+        most=1_000_000,
+        doc="Commands a second that the house takes of an ADMIN pair, and 20 seconds' worth at once; 0 takes all.",
+    ),
+    Setting(name="rate_input", kind=Kind.NUMBER, default="1000", most=1_000_000, doc="The same for an INPUT pair."),
+    Setting(name="rate_user", kind=Kind.NUMBER, default="500", most=1_000_000, doc="The same for a USER pair."),
+    Setting(name="rate_interface", kind=Kind.NUMBER, default="10", most=1_000_000, doc="The same for an INTERFACE pair."),
+    Setting(
+        name="reserve_mib",
+        kind=Kind.NUMBER,
+        default="64",
+        most=1 << 30,
+        doc="Free space of the home, in MiB, below which the house takes no commands and records only what ends something; 0 for none.",
+    ),
+    Setting(
         name="metrics_port",
         kind=Kind.NUMBER,
         default="0",
@@ -176,6 +193,11 @@ class Settings:
     witness_quorum: str
     witness_logs: Path
     witness_listen: str
+    rate_admin: int
+    rate_input: int
+    rate_user: int
+    rate_interface: int
+    reserve_mib: int
     metrics_port: int
     mode: str
     prefilter: bool
@@ -187,7 +209,9 @@ class Settings:
 
     def rows(self) -> list[dict[str, Any]]:
         """What `tally config` shows: name, value, source, detail, env and doc for the home and each setting."""
-        rows = [{"name": "home", "value": str(self.home), "env": "TALLY_HOME", "doc": "Where this machine keeps its state."}]
+        rows: list[dict[str, Any]] = [
+            {"name": "home", "value": str(self.home), "env": "TALLY_HOME", "doc": "Where this machine keeps its state."}
+        ]
         for setting in SETTINGS:
             value = getattr(self, setting.name)
             shown = value if isinstance(value, str | int) else str(value or "")

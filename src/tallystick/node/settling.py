@@ -25,7 +25,7 @@ async def started(house: "House") -> None:
     if not house.closing.moved:
         size, root = house.machine.store.head()
         software = f"tallystick {__version__}"
-        await house.machine.store.record(Event.of(Kind.STARTED, house.clock(), software=software, size=size, root=root, vault="file"))
+        await house.effects.urgently(Event.of(Kind.STARTED, house.clock(), software=software, size=size, root=root, vault="file"))
 
 
 async def settle(house: "House") -> None:
@@ -46,7 +46,7 @@ async def settle(house: "House") -> None:
             await house.effects.run(pairing.lapsed(pair=pair.pairing, now_ns=now_ns))
             continue
         if await asyncio.to_thread(vault.get_secret, name) is None:
-            await store.record(Event.of(Kind.PAIRING_BROKEN, now_ns, pair=pair.pairing, reason="secret-missing"))
+            await house.effects.urgently(Event.of(Kind.PAIRING_BROKEN, now_ns, pair=pair.pairing, reason="secret-missing"))
             log.warning("a pair lost its secret; pair again", extra={"pair": pair.label})
             continue
         wanted.add(name)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from tallystick.canonical import decode, encode
-from tallystick.errors import Malformed, Misuse, Refused, TallyError, Unproven
+from tallystick.errors import Malformed, Misuse, Refused, TallyError, Unavailable, Unproven
 from tallystick.gate.opening import BodyDigest, Opened, Opening, encode_opening
 from tallystick.gate.signal import check_age, check_audience
 from tallystick.gate.statement import BUNDLE_VERSION, ProvenStatement, UnprovenStatement, parse_bundle
@@ -137,6 +137,8 @@ class Statements:
 
     async def _do(self, statement: Statement, signed: Signed, secret: bytes | None, now_ns: int) -> Receipt:
         run = self._effects.run
+        if self._machine.reserve.low and isinstance(statement, PairApprove | InviteCreate):
+            raise Unavailable("the house's disk is nearly full: it records only what ends something", "make room there, then try again")
         match statement:
             case PairApprove():
                 return await self.approve(statement, signed, now_ns=now_ns, genesis=False)

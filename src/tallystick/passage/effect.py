@@ -25,11 +25,13 @@ class Record:
     `openings`: for each event the opening of its signal (salts and clear values), or nothing; kept in erasable slots.
     `looking`: a read follows that changes nothing: what it will answer with may be looked up while the disk writes. Nothing of it
     leaves the house before the receipt is here, for only then there is a `Perform`.
+    `urgent`: it ends something (a pair, a key, an invite): written also where the disk is full, with the room held for that.
     """
 
     events: tuple[Event, ...]
     openings: tuple[bytes | None, ...] = ()
     looking: bool = False
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

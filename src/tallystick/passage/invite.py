@@ -49,7 +49,7 @@ def expired(identity: bytes, *, now_ns: int) -> Passage[Receipt]:
 
 
 def _gone(event: Event, identity: bytes) -> Passage[Receipt]:
-    (receipt,) = yield Record((event,))
+    (receipt,) = yield Record((event,), urgent=True)
     yield Unlisten(identity, receipt)
     yield Destroy(invite_name(identity), receipt)
     end: Receipt = receipt
@@ -60,6 +60,7 @@ def admins_replaced(admins: tuple[PublicKey, ...], *, signed: Signed, now_ns: in
     """The recovery key's one statement: these human keys have admin, and no others."""
     keys = tuple(key.cose_key() for key in admins)
     actor = "local" if signed.pairing is None else "pair"
-    (receipt,) = yield Record((Event.of(Kind.ADMINS_REPLACED, now_ns, actor, admin_keys=keys, **signed.fields()),))
+    event = Event.of(Kind.ADMINS_REPLACED, now_ns, actor, admin_keys=keys, **signed.fields())
+    (receipt,) = yield Record((event,), urgent=True)
     replacement: Receipt = receipt
     return replacement

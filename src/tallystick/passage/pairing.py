@@ -167,7 +167,8 @@ def approved(
 
 def denied(*, pair: bytes, signed: Signed | None, reason: str, now_ns: int) -> Passage[Receipt]:
     """The proposal is denied and its secret destroyed."""
-    (receipt,) = yield Record((Event.of(Kind.PAIRING_DENIED, now_ns, actor_of(signed), pair=pair, reason=reason, **_signed(signed)),))
+    event = Event.of(Kind.PAIRING_DENIED, now_ns, actor_of(signed), pair=pair, reason=reason, **_signed(signed))
+    (receipt,) = yield Record((event,), urgent=True)
     yield Destroy(secret_name(pair), receipt)
     denial: Receipt = receipt
     return denial
@@ -189,7 +190,7 @@ def severed(
     Args: by: local, peer, statement or policy.  tell: tell the other end if a session lives.
     """
     event = Event.of(Kind.SEVERED, now_ns, actor or actor_of(signed), pair=pair, by=by, reason=reason, **_signed(signed))
-    (receipt,) = yield Record((event,))
+    (receipt,) = yield Record((event,), urgent=True)
     yield Close(pair, receipt, tell)
     yield Destroy(secret_name(pair), receipt)
     severance: Receipt = receipt
@@ -200,7 +201,7 @@ def downgraded(*, pair: bytes, pair_type: PairType, signed: Signed | None, now_n
     """The pair may do less from now on; live sessions feel it at their next command."""
     by = "local" if signed is None else "statement"
     event = Event.of(Kind.DOWNGRADED, now_ns, actor_of(signed), pair=pair, pair_type=pair_type.value, by=by, **_signed(signed))
-    (receipt,) = yield Record((event,))
+    (receipt,) = yield Record((event,), urgent=True)
     yield Narrow(pair, receipt)
     narrowing: Receipt = receipt
     return narrowing
