@@ -68,7 +68,6 @@ class House:
         self.effects = Effects(machine.store, machine.vault, self, machine.reserve)
         self.publisher = Publisher(machine)
         self.closing = Closing(machine, self.publisher.show, self._shut)
-        self.publisher.may_sign = lambda: machine.store.house().is_open
         self.statements = Statements(machine, self.effects, self.clock, self._pair_stood, self.refused)
         self.porter = Porter(machine.settings, machine.reserve, self.clock)
         self._door = Door(self.effects, (), self.clock, self.porter)

@@ -1,4 +1,4 @@
-"""The log's public files at the door: checkpoint, tiles and entry bundles, as C2SP tlog-tiles lays them out (docs/spec/tiles.md, section 4).
+"""The log's public files at the door: checkpoint, tiles, entry bundles, as C2SP tlog-tiles lays them out (docs/spec/tiles.md, section 4).
 
 Who may see the house's state may have its checkpoint; who may read may have hashes, which prove and tell nothing; bundles are the
 records of all pairs, and for ADMIN alone. Whoever is given records is on record: one `query` entry for each bundle.

@@ -188,6 +188,13 @@ class Publisher:
             self._wake.set()
         return row
 
+    def newest_there_is(self) -> CheckpointRow:
+        """A checkpoint of now; while publication fails, the newest that was signed. Raises: Unavailable, Refused: there is none."""
+        try:
+            return self.newest(fresh=True)
+        except TallyError:
+            return self.newest()
+
     def _newest(self, *, fresh: bool) -> CheckpointRow:
         store = self._machine.store
         with self._signing:

@@ -451,7 +451,7 @@ class InviteSession:
         if ceremony is None or ceremony.state in OVER or self._connection.over:
             return
         bundle = await asyncio.to_thread(self._proof, receipt.index)
-        checkpoint = await asyncio.to_thread(house.publisher.newest, fresh=True)
+        checkpoint = await asyncio.to_thread(house.publisher.newest_there_is)
         self._ceremony, step = ceremony.stand(bundle=bundle, entry=receipt.index, checkpoint=checkpoint.note)
         await self._step(step)
         self._wake()
