@@ -118,6 +118,19 @@ class Commands(Protocol):
         `query`: kind, pair, key, action, verdict, target, since_ns, until_ns, limit; what is not asked for is left out.
         """
 
+    def erase(
+        self,
+        settings: Settings,
+        *,
+        spans: Sequence[tuple[int, int]],
+        pair: str | None,
+        key: str | None,
+        before_ns: int | None,
+        reason: str,
+        sure: Callable[[Result], bool],
+    ) -> Result:
+        """Erase the openings of the entries that all of these choose, once `sure` was shown how many they are and said yes."""
+
     def key_new(self, settings: Settings, *, label: str, passphrase: Passphrase, scripted: bool) -> Result:
         """A new human key, locked by a passphrase."""
 

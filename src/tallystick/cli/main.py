@@ -60,6 +60,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
     },
     "The record": {
         "log": Entry("log", "log", "List what happened."),
+        "erase": Entry("erasing", "erase", "Forget what entries only commit to."),
         "witness": Entry("witness", "witness", "Be a witness of logs, and see who witnesses this one."),
     },
     "This machine": {

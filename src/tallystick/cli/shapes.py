@@ -144,6 +144,7 @@ SHAPES: Final[Mapping[str, Shape]] = {
     "rm --upload": {"house": TEXT, "path": TEXT, "entry": NUMBER},
     "mv": {"house": TEXT, "path": TEXT, "target": TEXT, "entry": NUMBER},
     "log": ENTRY,  # one object a line, without end under --follow
+    "erase": {"erased": NUMBER, "first": MAYBE_NUMBER, "last": MAYBE_NUMBER, "entry": MAYBE_NUMBER, "reason": TEXT},
     "key new": KEY,
     "key ls": {"keys": (KEY,)},
     "key replace-admins": {"entry": NUMBER, "admins": TEXTS},

@@ -12,6 +12,7 @@ import uvloop
 
 from tallystick.errors import Malformed, Misuse
 from tallystick.node import logging as lines
+from tallystick.node.erasing import Erased, chosen, erase_here, found_json, word_of
 from tallystick.node.following import follow
 from tallystick.node.house import House
 from tallystick.node.inviting import invite_at_house
@@ -150,6 +151,13 @@ def _handlers(house: House, witnesses: Witnesses) -> Mapping[str, Any]:
             "entry": receipt.index,
         }
 
+    async def erasable(args: Mapping[str, Any]) -> Any:
+        return found_json(Erased.of(await asyncio.to_thread(chosen, store, args), None), word_of(args.get("reason")))
+
+    async def erase(args: Mapping[str, Any]) -> Any:
+        reason, entries = word_of(args.get("reason")), await asyncio.to_thread(chosen, store, args)
+        return await asyncio.to_thread(erase_here, store, entries, house.clock(), reason)
+
     async def replace_admins(args: Mapping[str, Any]) -> Any:
         return await house.statements.submit_here(_bytes(args.get("bundle")))
 
@@ -174,6 +182,8 @@ def _handlers(house: House, witnesses: Witnesses) -> Mapping[str, Any]:
         "confirm": confirm,
         "deny": deny,
         "sever": sever,
+        "erasable": erasable,
+        "erase": erase,
         "replace-admins": replace_admins,
         "log": log,
         "checkpoint": checkpoint,

@@ -97,6 +97,12 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(name="root", kind=Kind.PATH, default="", doc="Folder the archive serves. Default: `files` in the home."),
     Setting(name="versions", kind=Kind.NUMBER, default="10", least=0, most=10_000, doc="Older versions kept of each archived file."),
     Setting(
+        name="retention",
+        kind=Kind.TEXT,
+        default="",
+        doc="How long what an entry only commits to is kept, by kind: `signal=90d query=30d` (h, d, w, y). Default: for ever.",
+    ),
+    Setting(
         name="witness_policy",
         kind=Kind.PATH,
         default="",
@@ -189,6 +195,7 @@ class Settings:
     advertise: str
     root: Path
     versions: int
+    retention: str
     witness_policy: Path | None
     witness_quorum: str
     witness_logs: Path

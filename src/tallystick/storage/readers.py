@@ -287,6 +287,15 @@ class Readers:
         row = self._one("SELECT slot FROM bodies WHERE entry = ?", (index,))
         return int(row[0]) if row else None
 
+    def bodied(self, first: int, last: int) -> list[int]:
+        """The entries from `first` to `last` that have an opening, rising."""
+        return [entry for (entry,) in self._all("SELECT entry FROM bodies WHERE entry BETWEEN ? AND ? ORDER BY entry", (first, last))]
+
+    def first_bodied(self) -> int:
+        """The first entry that has an opening; the size of the ledger when none has."""
+        row = self._one("SELECT min(entry) FROM bodies")
+        return int(row[0]) if row and row[0] is not None else self.size()
+
     # Proofs and checkpoints.
 
     def inclusion(self, index: int, size: int) -> tuple[bytes, ...]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 _MODULES: Final = {
     "copies": ("backup", "restore", "restore_owner"),
+    "erasing": ("erase",),
     "files": ("get", "give_up", "ls", "mv", "put", "rm", "uploads", "versions"),
     "house": ("init", "invite", "log", "serve"),
     "keys": ("key_ls", "key_new", "key_replace_admins"),
