@@ -30,6 +30,7 @@ from tallystick.node.houseclock import HouseClock
 from tallystick.node.http import HttpServer
 from tallystick.node.live import LiveTable
 from tallystick.node.machine import Machine
+from tallystick.node.porter import Porter
 from tallystick.node.publisher import Publisher
 from tallystick.node.retention import Retention
 from tallystick.node.rooms import house_routes
@@ -65,12 +66,13 @@ class House:
         if machine.role is not Role.HOUSE:
             raise Misuse("this machine is not a house", "`tally init` makes one, in a home of its own")
         self.machine = machine
-        self.effects = Effects(machine.store, machine.vault, self)
+        self.effects = Effects(machine.store, machine.vault, self, machine.reserve)
         self._retention = Retention(machine, self.clock)
         self.publisher = Publisher(machine)
         self.closing = Closing(machine, self.publisher.show, self._shut)
         self.statements = Statements(machine, self.effects, self.clock, self._pair_stood, self.refused)
-        self._door = Door(self.effects, (), self.clock)
+        self.porter = Porter(machine.settings, machine.reserve, self.clock)
+        self._door = Door(self.effects, (), self.clock, self.porter)
         self.http = HttpServer(self._door)
         self.archive: Archive | None = None
         self.workers = Workers()
@@ -95,6 +97,7 @@ class House:
     async def start(self) -> None:
         """Settle what a crash left open, let the standing pairs in, listen. Raises: Unavailable, Refused."""
         settings = self.machine.settings
+        self.machine.reserve.look()
         if not self.closing.look():
             await asyncio.to_thread(self.publisher.check)
         stored = self.machine.memory.get("pair time")
@@ -133,7 +136,8 @@ class House:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with contextlib.suppress(TallyError):
             self._remember()
-            await self.machine.store.record(Event.of(Kind.STOPPED, self.clock(), what="ordered"))
+        with contextlib.suppress(TallyError):
+            await self.effects.urgently(*self.porter.bursts(all_of_them=True), Event.of(Kind.STOPPED, self.clock(), what="ordered"))
         await asyncio.to_thread(self.publisher.stop)
         self.workers.close()
         if self.archive is not None:
@@ -183,6 +187,7 @@ class House:
                 continue
             beat += 1
             jump_ns = self._clock.jump_ns()
+            self.machine.reserve.look()
             if self.machine.store.failure is not None:
                 log.error("the ledger has stopped; so does the house", extra={"reason": self.machine.store.failure.message})
                 self.failed.set()
@@ -200,6 +205,8 @@ class House:
 
     async def _chores(self, beat: int) -> None:
         if beat % 10 == 0:
+            if not self.machine.reserve.low and (told := self.porter.bursts()):
+                await self.machine.store.record(*told)
             self.publisher.wake()  # other processes append to this ledger too
             await lapse(self)
             await asyncio.to_thread(self._remember)
@@ -455,6 +462,8 @@ class House:
             "knocks_admitted": self._step.admitted,
             "signals_allowed": self._door.allowed,
             "signals_refused": self._door.refused,
+            "commands_not_taken": self.porter.turned_away,
+            "free_bytes": self.machine.reserve.free(),
             "pairs_standing": len(self._step),
             "sessions_open": sum(len(sessions) for sessions in self._sessions.values()),
             "proposals_open": len(self.machine.store.inbox()),
