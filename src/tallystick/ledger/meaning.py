@@ -102,8 +102,10 @@ class Era:
 class Meaning:
     """The keys and names that entries brought so far. `take` every entry in order."""
 
-    def __init__(self, root_at: Callable[[int], bytes | None]) -> None:
-        """`root_at`: the root of this log at a size, recomputed; None when it cannot be known any more."""
+    def __init__(self, root_at: Callable[[int], bytes | None], *, whole: bool = True) -> None:
+        """`root_at`: the root of this log at a size, recomputed; None when it cannot be known any more.  `whole`: every entry is
+        taken; False: only some, so that what others would show is not missed."""
+        self._whole = whole
         self._root_at = root_at
         self._claims: list[Claim] = []
         self._latest_ns = 0
@@ -163,7 +165,9 @@ class Meaning:
             flaws += [Flaw(index, text) for text in self._take(index, event)]
         except TallyError as error:
             flaws.append(Flaw(index, error.message))
-        if self._unsigned and event.kind not in (Kind.KEY_INTRODUCED, Kind.PAIRING_APPROVED):
+        if not self._whole:
+            self._unsigned.clear()
+        elif self._unsigned and event.kind not in (Kind.KEY_INTRODUCED, Kind.PAIRING_APPROVED):
             flaws += [Flaw(at, "a human key came in that nobody signed in") for at in self._unsigned.values()]
             self._unsigned.clear()
         return flaws
@@ -203,7 +207,7 @@ class Meaning:
             case Kind.EFFECT_BEGUN:
                 self._open.add(index)
             case Kind.EFFECT_DONE | Kind.EFFECT_FAILED | Kind.EFFECT_UNKNOWN:
-                if event.number("entry") not in self._open:
+                if self._whole and event.number("entry") not in self._open:
                     yield f"entry {event.number('entry')} began no effect that is open"
                 self._open.discard(event.number("entry"))
             case Kind.CHECKPOINT_COSIGNED:

@@ -318,6 +318,11 @@ class Readers:
         row = self._one("SELECT size, root, time_ns, note FROM checkpoints ORDER BY size DESC LIMIT 1")
         return CheckpointRow(size=row[0], root=row[1], time_ns=row[2], note=row[3]) if row else None
 
+    def checkpoint_of(self, size: int) -> CheckpointRow | None:
+        """The checkpoint of this size that this log has signed, if there is one."""
+        row = self._one("SELECT size, root, time_ns, note FROM checkpoints WHERE size = ?", (size,))
+        return CheckpointRow(size=row[0], root=row[1], time_ns=row[2], note=row[3]) if row else None
+
     def subtree(self, level: int, n: int) -> bytes:
         """The hash over the entries n * 2**level up to (n + 1) * 2**level: of a tile's rows, or of an incomplete tile's leaves."""
         tile_level, inner = divmod(level, 8)

@@ -145,7 +145,8 @@ class BodyAudit:
         try:
             opening = chacha20poly1305(key).decrypt(bytes(12), sealed, tag)
         except Unproven:
-            self._find(file, offset, at, "the opening of this entry was changed: it does not decrypt under its key")
+            record = f"{KEYS}, byte {slot * RECORD_BYTES}"
+            self._find(file, offset, at, f"the opening of this entry was changed, or its key was: it does not decrypt ({record})")
             return
         try:
             wrong = self._judge(entry.decode(leaf), opening)

@@ -31,20 +31,22 @@ def verify_home(
     notes: Sequence[StoredNote] = (),
     pinned: Sequence[VerifierKey] = (),
     witnesses: Sequence[Verifier] = (),
+    since: int = 0,
     workers: int | None = None,
     progress: Progress = _NO_PROGRESS,
 ) -> Report:
     """Verify what lies in a folder: a house's home or a copy of one, or published files alone. Nothing in it is changed.
 
     Args: judge: see storage/audit/bodies.py.  notes: signed checkpoints from elsewhere.  pinned: keys that must be the log's.
-        witnesses: keys whose cosignatures must hold.  workers: processes; None: as many as pay.
+        witnesses: keys whose cosignatures must hold.  since: signatures in earlier entries were verified before.
+        workers: processes; None: as many as pay.
     Raises: Misuse: there is nothing to verify.
     """
     folder, prefix = (home / "tiles", "tiles/") if (home / "tiles").is_dir() else (home, "")
     published = Published(folder, prefix) if prefix or (home / "tile").is_dir() or (home / "checkpoint").is_file() else None
     if published is None and not (home / FILE).exists():
         raise Misuse(f"there is no ledger in {home}", "name a house's home, a copy of it, or a folder of published files")
-    report = Report()
+    report = Report(since=since)
     database, why = (None, list[Finding]()) if not prefix and published is not None else open_database(home / FILE)
     report.add(why)
     try:
@@ -55,6 +57,7 @@ def verify_home(
             notes=notes,
             pinned=pinned,
             witnesses=witnesses,
+            since=since,
             progress=lambda done, total: progress(ENTRIES, done, total),
         )
         blocks = published.blocks() if published is not None else 0

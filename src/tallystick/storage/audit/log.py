@@ -66,6 +66,7 @@ class LogAudit:
     notes: Sequence[StoredNote] = ()
     pinned: Sequence[VerifierKey] = ()
     witnesses: Sequence[Verifier] = ()
+    since: int = 0
     progress: Callable[[int, int], None] | None = None
     tree: TreeAudit = field(default_factory=TreeAudit)
     meaning: Meaning = field(init=False)
@@ -158,15 +159,28 @@ class LogAudit:
         whole = len(leaves) == width
         if theirs is None:
             return _Place(n, width, ours, None, 0, data, whole)
+        narrower = all(self._begins(tile, data if whole else theirs) for tile in there[1:])
         if not ours:
-            return _Place(n, width, ours, theirs, theirs_width, theirs, theirs_width == width)
-        agree = whole and data.startswith(theirs) and (theirs_width == width) == (len(theirs) == len(data))
+            return _Place(n, width, ours, theirs, theirs_width, theirs, theirs_width == width and narrower)
+        agree = whole and narrower and data.startswith(theirs) and (theirs_width == width) == (len(theirs) == len(data))
         return _Place(n, width, ours, theirs, theirs_width, data if whole else theirs, agree)
+
+    def _begins(self, tile: Tile, data: bytes) -> bool:
+        """Whether an older, narrower form of a bundle is its beginning."""
+        stored = self.published.get(tile) if self.published is not None else None
+        if stored is None:
+            return True
+        leaves = leaves_of(data)[: tile.width]
+        return stored == data[: sum(map(len, leaves)) + 2 * len(leaves)]
 
     def _sight(self) -> Sight:
         meaning = self.meaning
         houses = frozenset({meaning.house, *meaning.houses} if meaning.house else ())
-        return Sight(houses=houses, keys={kid: (key.kind.value, key.raw, meaning.brought[kid]) for kid, key in meaning.keys.items()})
+        return Sight(
+            since=self.since,
+            houses=houses,
+            keys={kid: (key.kind.value, key.raw, meaning.brought[kid]) for kid, key in meaning.keys.items()},
+        )
 
     def _tile(self, n: int) -> bytes | None:
         """The hashes of an old tile, for the root of an old checkpoint; whoever asks checks them."""
@@ -331,7 +345,7 @@ class LogAudit:
     def _settle_claims(self, at_least: int = 1) -> None:
         """Check the signatures that wait."""
         if self.meaning.waiting >= at_least:
-            claims = self.meaning.claims_made()
+            claims = [claim for claim in self.meaning.claims_made() if claim.entry >= self.since]
             self.report.count("statements", len(claims))
             self._entry_flaws(None, check(claims))
 
@@ -382,7 +396,7 @@ class LogAudit:
             found += self._beside(stored, checkpoint)
             self.report.count("checkpoints")
             if self.report.newest is None or checkpoint.size >= self.report.newest.size:
-                self.report.newest = checkpoint
+                self.report.newest, self.report.newest_note = checkpoint, stored.note
         self.report.add(found)
 
     def _beside(self, stored: StoredNote, checkpoint: Checkpoint) -> Iterator[Finding]:

@@ -15,7 +15,8 @@ class Report:
     """Grows while a verification runs.
 
     Attributes: remarks: what is worth knowing and no proof of anything wrong.  counts: how many of each thing were checked.
-        size, root: of the tree as it was recomputed.  newest: the newest signed checkpoint that holds.  beyond: entries behind it.
+        size, root: of the tree as it was recomputed.  newest: the newest signed checkpoint that holds, and its note.
+        since: signatures in entries before this one were verified earlier and not once more.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -25,7 +26,8 @@ class Report:
     root: bytes = b""
     origin: str = ""
     newest: Checkpoint | None = None
-    since: int = 0  # entries before this one were verified earlier
+    newest_note: bytes = b""
+    since: int = 0
 
     def add(self, findings: Iterable[Finding]) -> None:
         """Take findings, until there are too many to read."""

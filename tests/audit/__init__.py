@@ -1,0 +1,1 @@
+"""Verifying: what is proven, and that nothing that was changed stays unseen."""
