@@ -72,7 +72,7 @@ class Store(Readers):
             in use, damaged or newer than this program.
         """
         path = Path(path)
-        lock = _hold(path, shared=shared and not create)
+        lock = hold(path, shared=shared and not create)
         try:
             if create:
                 found(path, disk or Disk(), vfs)
@@ -258,7 +258,7 @@ def _ticket(events: tuple[Event, ...], openings: Sequence[bytes], loop: asyncio.
     return ticket
 
 
-def _hold(path: Path, *, shared: bool) -> int:
+def hold(path: Path, *, shared: bool) -> int:
     """Hold the ledger: alone, or with others that share it. Raises: Unavailable."""
     try:
         lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
