@@ -15,7 +15,7 @@ import uvloop
 
 from tallystick.channel.datagram import Mode
 from tallystick.errors import Misuse, Unavailable
-from tallystick.net import bpf, stream
+from tallystick.net import bpf, stream, tcp
 from tallystick.net.address import Endpoint
 from tallystick.net.dial import ClientPort
 from tallystick.net.stream import LISTEN_PORTS, PORTS, Opened, on_free_port, pick_port
@@ -283,6 +283,47 @@ def test_a_client_that_is_early_or_late_is_waited_for() -> None:
 
     for seconds in (0, 0.0005, 0.002, 0.01, 0.03, 0.1):
         run(late(seconds))
+
+
+def test_an_attempt_that_comes_to_life_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that connects in the very moment in which the house finds its attempt dead gets a connection and no reset."""
+    possible(Mode.OPEN)
+    met = 0
+
+    async def scene() -> None:
+        nonlocal met
+        client = on_free_port(LOOPBACK, PORTS, lambda fresh: None)
+        remote = Endpoint.of_sockaddr(client.getsockname())
+        house = LOOPBACK
+
+        def found(port: int) -> None:
+            nonlocal house
+            house = LOOPBACK.at(port)
+
+        look = stream.tcp_state
+
+        def late(sock: socket.socket) -> int:
+            """The client's SYN is on its way between the look and what follows it."""
+            nonlocal met
+            state = look(sock)
+            if state == stream.SYN_SENT and sock.getsockname()[1] == house.port and met < 2:
+                met += 1
+                if met == 2:  # the second look: at an attempt that is about to be replaced
+                    assert client.connect_ex(house.sockaddr) in stream.PENDING
+            return state
+
+        monkeypatch.setattr(tcp, "tcp_state", late)
+        opened = await house_open(Mode.OPEN, LOOPBACK, remote, on_ready=found)
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(client, b"first")
+        assert await asyncio.wait_for(loop.sock_recv(opened.sock, 16), 5) == b"first"
+        await loop.sock_sendall(opened.sock, b"second")
+        assert await asyncio.wait_for(loop.sock_recv(client, 16), 5) == b"second"
+        opened.close()
+        client.close()
+
+    asyncio.run(scene())
+    assert met == 2
 
 
 def test_time_wait_blocks_nobody() -> None:

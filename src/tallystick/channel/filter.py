@@ -9,6 +9,7 @@ that SO_ATTACH_FILTER takes; attaching is the business of `net.bpf`.
 Three programs, one per place (docs/spec/net.md):
 - `datagrams_of(shapes)`: the house's UDP socket. Only datagrams of a known type *and* its size reach Python.
 - `no_reset()`: mode 1. A reset cannot end the attempt to connect. Classic BPF has no state: the caller detaches it.
+  `nothing()` for the moment in which a dead attempt is replaced.
 - `only_from(address, port)`: modes 2 and 3. Packets of all others vanish unanswered, as if no listener existed.
 
 What it does not do: authenticate. A filter saves work and hides a port from scanners; the knock decides who enters.
@@ -113,6 +114,11 @@ def no_reset() -> Program:
     ends the attempt. Take it off after the first frame that verifies, or a real reset would go unheard.
     """
     return _NO_RESET
+
+
+def nothing() -> Program:
+    """For any socket: drop everything. What a socket is does not change while one looks at it."""
+    return (Instruction(RET_K, 0, 0, DROP),)
 
 
 def only_from(address: bytes, port: int | None = None) -> Program:

@@ -32,7 +32,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from tallystick.channel.datagram import Mode
-from tallystick.channel.filter import no_reset, only_from
+from tallystick.channel.filter import no_reset, nothing, only_from
 from tallystick.errors import Misuse, Unavailable
 from tallystick.net import bpf
 from tallystick.net.address import Endpoint
@@ -158,25 +158,34 @@ async def _connected(sock: socket.socket, mode: Mode, remote: Endpoint, deadline
             if failures > _QUICK_RETRIES:
                 await asyncio.sleep(min(look_at, deadline) - loop.time())
                 looks += 1
-        if dead:
-            if tcp_state(sock) != state:
-                continue  # it came to life while we looked: another SYN now would break it
+        if dead and _connect_again(sock, remote, state, fenced=mode is Mode.OPEN):
             attempts += 1
             dropped, receiving = bpf.drops(sock), False
-            _connect_again(sock, remote)
 
 
-def _connect_again(sock: socket.socket, remote: Endpoint) -> None:
-    """Drop the attempt and start another on the same socket: same ports, same fence. Raises OSError.
+def _connect_again(sock: socket.socket, remote: Endpoint, state: int, *, fenced: bool) -> bool:
+    """Drop the attempt and start another on the same socket: same ports, same fence. False: it has left `state`, so it lives.
 
-    connect(2) with AF_UNSPEC dissolves the association; Python's connect cannot say it.
+    connect(2) with AF_UNSPEC dissolves the association; Python's connect cannot say it. On an attempt that has just come to life it
+    would send a reset, to a client that is speaking already: so no packet may arrive between the last look and the end. The SYN that
+    is lost this way meets ours, which follows at once. Without filters (mode 4) a moment stays open.
+    Raises: OSError, Unavailable.
     """
-    if _libc.connect(sock.fileno(), _UNSPECIFIED, len(_UNSPECIFIED)) != 0:
-        raise OSError(ctypes.get_errno(), "could not dissolve a pending connect")
+    if fenced:
+        bpf.attach(sock, nothing())
+    try:
+        if tcp_state(sock) != state:
+            return False
+        if _libc.connect(sock.fileno(), _UNSPECIFIED, len(_UNSPECIFIED)) != 0:
+            raise OSError(ctypes.get_errno(), "could not dissolve a pending connect")
+    finally:
+        if fenced:
+            bpf.attach(sock, no_reset())
     error = sock.connect_ex(remote.sockaddr)
     # A cached "unreachable" may come back at once: one more dead attempt, not the end.
     if error not in PENDING and error not in _DEAD_AT_ONCE:
         raise OSError(error, errno.errorcode.get(error, str(error)))
+    return True
 
 
 async def _accepted(listener: socket.socket, mode: Mode, remote: Endpoint, deadline: float) -> Opened:
