@@ -63,8 +63,9 @@ def test_a_request_is_opened_as_by_hand(method: str, path: str, headers: list[tu
 )
 def test_a_request_that_cannot_be_opened_is_misuse(given: dict[str, Any]) -> None:
     """What the house would refuse is not signed."""
+    ask: dict[str, Any] = {"salts": SALTS[:96], "target": Target(method="GET", path="/"), "headers": (), "body": None}
     with pytest.raises(Misuse):
-        open_request(**({"salts": SALTS[:96], "target": Target(method="GET", path="/"), "headers": (), "body": None} | given))
+        open_request(**(ask | given))
 
 
 @given(

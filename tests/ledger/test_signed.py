@@ -3,11 +3,13 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tallystick.canonical import encode
 from tallystick.errors import Malformed
 from tallystick.keys.cose import sign1
-from tallystick.ledger.signed import read_mark
+from tallystick.ledger.signed import _read_any, _read_plain, read_mark
 from tallystick.primitives import sha256
 from tests.storage.house import OTHER, signal
 
@@ -31,6 +33,26 @@ def test_a_payload_without_marks_is_malformed(change: dict[int, Any]) -> None:
     payload = {number: value for number, value in (PAYLOAD | change).items() if value is not None}
     with pytest.raises(Malformed):
         read_mark(sign1(OTHER, encode(payload)))
+
+
+PLAIN: dict[int, Any] = {1: 1, 2: bytes(32), 3: "machine", 4: "read", 5: "archive.get", 6: {}, 7: 2**61, 8: bytes(16), 9: 0, 10: []}
+
+
+@given(
+    st.sampled_from([0, 1, 23, 24, 255, 256, 65_535, 65_536, 2**40]),
+    st.sampled_from([{}, {1: bytes(32)}, {4: bytes(32)}, {1: bytes(32), 2: bytes(32)}, {1: bytes(32), 2: bytes(32), 3: bytes(32)}]),
+    st.text("amz.-/", min_size=1, max_size=26),
+    st.integers(0, 200),
+    st.integers(0, 255),
+)
+def test_the_short_way_reads_what_the_long_one_reads(n: int, commitments: dict[int, bytes], word: str, at: int, value: int) -> None:
+    """The commonest payload has two readers; whatever the quick one takes, also with a byte changed, the other reads the same."""
+    raw = bytearray(encode(PLAIN | {5: word, 6: commitments, 9: n}))
+    if len(word) < 24 and n < 65_536:
+        assert _read_plain(bytes(raw)) == _read_any(bytes(raw)) == (bytes(16), n, "machine", "read", word)
+    raw[at % len(raw)] = value
+    found = _read_plain(bytes(raw))
+    assert found is None or found == _read_any(bytes(raw))
 
 
 def test_what_is_no_signal_is_malformed() -> None:

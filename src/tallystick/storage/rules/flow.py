@@ -21,16 +21,16 @@ def signal_once(state: State, event: Event, index: int, leaf_of: Callable[[int],
         row = state.one("SELECT no FROM streams WHERE key_id = ? AND stream = ?", (mark.key, mark.stream))
         if row is None:
             raise AssertionError("a stream was written and is not there")
-    elif (seen := state.one("SELECT entry FROM signals WHERE stream = ? AND n = ?", (row[0], mark.n))) is not None:
-        first = seen[0]
-        earlier = leaf_of(first) if isinstance(first, int) else None
-        if earlier is None or not isinstance(first, int):
-            raise AssertionError("a signal is marked as seen in an entry that is not there")
-        if read_mark(earlier.blob("signal")).signed != mark.signed:
-            raise SignalFork(mark, first, event.blob("signal"))
-        raise Refused(f"this signal is already in the ledger, entry {first}", "A signal counts once; sign a new one.")
-    state.run("INSERT INTO signals VALUES (?, ?, ?)", (row[0], mark.n, index))
-    return mark
+    if state.run("INSERT OR IGNORE INTO signals VALUES (?, ?, ?)", (row[0], mark.n, index)):
+        return mark
+    seen = state.one("SELECT entry FROM signals WHERE stream = ? AND n = ?", (row[0], mark.n))
+    first = None if seen is None else seen[0]
+    earlier = leaf_of(first) if isinstance(first, int) else None
+    if earlier is None or not isinstance(first, int):
+        raise AssertionError("a signal is marked as seen in an entry that is not there")
+    if read_mark(earlier.blob("signal")).signed != mark.signed:
+        raise SignalFork(mark, first, event.blob("signal"))
+    raise Refused(f"this signal is already in the ledger, entry {first}", "A signal counts once; sign a new one.")
 
 
 def _proposal(state: State, event: Event, index: int) -> None:
