@@ -11,7 +11,7 @@ from tallystick.errors import Refused, TallyError
 
 NS: Final = 1_000_000_000
 # Functions behind an option of a command that has a function of its own.
-OPTIONS: Final = {"versions": "ls --versions", "uploads": "ls --uploads", "give-up": "rm --upload"}
+OPTIONS: Final = {"versions": "ls --versions", "uploads": "ls --uploads", "give-up": "rm --upload", "house-status": "status --house"}
 HOSTILE: Final = "evil\x1b]0;owned\x07\u202e\r\n"
 
 

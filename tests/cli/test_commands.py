@@ -27,6 +27,7 @@ LINES: dict[str, list[str]] = {
     "approve": ["approve", "7"],
     "deny": ["deny", "7"],
     "status": ["status"],
+    "status --house": ["status", "--house", "attic"],
     "ping": ["ping"],
     "whois": ["whois", "laptop"],
     "downgrade": ["downgrade", "laptop", "user"],

@@ -148,7 +148,7 @@ def test_the_file_system_of_a_path_is_found() -> None:
 @pytest.mark.parametrize(("free", "state"), [(1 << 40, State.OK), (100 << 20, State.WARN), (1 << 20, State.FAIL)])
 def test_space(free: int, state: State, tmp_path: Path) -> None:
     """A full disk stops the house, so a nearly full one is told before."""
-    assert doctor.judge_space(free, tmp_path).state is state
+    assert doctor.judge_space(free, tmp_path, 64, held=False).state is state
 
 
 def test_firewalls() -> None:

@@ -66,11 +66,14 @@ class Commands(Protocol):
     def status(self, settings: Settings) -> Result:
         """This machine and its pairs; works with and without a running house."""
 
+    def house_status(self, settings: Settings, *, house: str) -> Result:
+        """A house this machine is paired with, as it sees itself; over an ADMIN pair with every pair it has."""
+
     def ping(self, settings: Settings, *, house: str, count: int) -> Result:
         """Knock, connect and exchange `count` small messages."""
 
-    def whois(self, settings: Settings, *, who: str) -> Result:
-        """The pair or key behind a name, KeyId, short number (#12) or address."""
+    def whois(self, settings: Settings, *, who: str, house: str) -> Result:
+        """The pair or key behind a name, KeyId, short number (#12) or address; with `house` a pair of that house."""
 
     def downgrade(self, settings: Settings, *, name: str, pair_type: str, passphrase: Passphrase, scripted: bool) -> Result:
         """Narrow the type of a pair."""

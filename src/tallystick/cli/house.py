@@ -119,10 +119,37 @@ def _show_invite(result: Result, out: Out) -> None:
     out.line("It needs no approval." if result["approved"] else "Then look into `tally inbox`.")
 
 
-@command("status", example="tally status\ntally status --json | jq '.pairs[].name'")
-def status(call: Call) -> None:
+@command("status", example="tally status\ntally status --house attic\ntally status --json | jq '.pairs[].name'")
+@click.option("--house", default=None, metavar="HOUSE", help="Ask that house instead; one of its ADMINs sees all of its pairs.")
+def status(call: Call, house: str | None) -> None:
     """Show this machine and its pairs: type, last knock, bytes, key class, mode, and who could see what."""
-    emit("status", call.behind.status(call.settings()), as_json=call.as_json, render=_show_status)
+    settings = call.settings()
+    if house is None:
+        emit("status", call.behind.status(settings), as_json=call.as_json, render=_show_status)
+    else:
+        emit("status --house", call.behind.house_status(settings, house=house), as_json=call.as_json, render=_show_house)
+
+
+def _show_house(result: Result, out: Out) -> None:
+    out.pairs(
+        [
+            ("house", f"{result['house']} ({result['name']})"),
+            ("id", result["id"]),
+            ("we are", result["type"]),
+            ("ledger", f"{result['entries']} entries"),
+            ("open", f"{result['pairs_standing']} pairs, {result['sessions_open']} sessions, up for {result['uptime_seconds']} s"),
+        ]
+    )
+    if result["type"] == "ADMIN":
+        out.line()
+        _show_pairs(result, out)
+
+
+def _shown_space(result: Result) -> str:
+    least = result["least_bytes"]
+    if least is None or result["free_bytes"] >= least:
+        return ""
+    return f"{size(result['free_bytes'])} free: BELOW {size(least)} NO COMMANDS ARE TAKEN; make room"
 
 
 def _shown_publication(result: Result) -> str:
@@ -132,7 +159,6 @@ def _shown_publication(result: Result) -> str:
 
 
 def _show_status(result: Result, out: Out) -> None:
-    now_ns = time.time_ns()
     role = result["role"]
     if role == "house":
         role += f", running as process {result['pid']}" if result["running"] else ", not running"
@@ -146,10 +172,16 @@ def _show_status(result: Result, out: Out) -> None:
             ("ledger", f"{result['entries']} entries" + (f", root {result['root'][:SHORT_KEY]}" if result["root"] else "")),
             ("published", _shown_publication(result)),
             ("CLOSED", f"{result['closed']}. See `tally restore --help`." if result["closed"] else ""),
+            ("disk", _shown_space(result)),
             ("inbox", f"{result['open_proposals']} waiting: `tally inbox`" if result["open_proposals"] else ""),
         ]
     )
     out.line()
+    _show_pairs(result, out)
+
+
+def _show_pairs(result: Result, out: Out) -> None:
+    now_ns = time.time_ns()
     rows = [
         (
             pair["name"],

@@ -117,11 +117,12 @@ def _show_ping(result: Result, out: Out) -> None:
     out.line(f"mode {result['mode']}: {result['visibility']}")
 
 
-@command("whois", example="tally whois laptop\ntally whois '#12'\ntally whois 192.0.2.7")
+@command("whois", example="tally whois laptop\ntally whois '#12'\ntally whois camera --house attic")
 @click.argument("who")
-def whois(call: Call, who: str) -> None:
+@click.option("--house", default="", metavar="HOUSE", help="Not here: among the pairs of that house, as one of its ADMINs.")
+def whois(call: Call, who: str, house: str) -> None:
     """Tell which pair or key a name, KeyId, short number or address belongs to."""
-    emit("whois", call.behind.whois(call.settings(), who=who), as_json=call.as_json, render=_show_whois)
+    emit("whois", call.behind.whois(call.settings(), who=who, house=house), as_json=call.as_json, render=_show_whois)
 
 
 def _show_whois(result: Result, out: Out) -> None:

@@ -129,7 +129,20 @@ SHAPES: Final[Mapping[str, Shape]] = {
         "publication": MAYBE_TEXT,  # why nothing is published, while it is so
         "closed": MAYBE_TEXT,  # why this house takes no commands, while it is so
         "open_proposals": NUMBER,
+        "free_bytes": NUMBER,  # of the disk the home lies on
+        "least_bytes": MAYBE_NUMBER,  # with less no commands of pairs are taken; null for a client
         "pairs": (PAIR,),
+    },
+    "status --house": {
+        "house": TEXT,  # what this machine calls it
+        "id": TEXT,
+        "name": TEXT,
+        "type": TEXT,  # what this machine is there
+        "entries": NUMBER,
+        "pairs_standing": NUMBER,
+        "sessions_open": NUMBER,
+        "uptime_seconds": NUMBER,
+        "pairs": (PAIR,),  # for an ADMIN
     },
     "ping": {"house": TEXT, "address": TEXT, "mode": NUMBER, "visibility": TEXT, "answers": ({"number": NUMBER, "ms": REAL},)},
     "whois": {"name": TEXT, "kind": TEXT, "key": TEXT, "type": MAYBE_TEXT, "state": TEXT, "label": TEXT, "address": MAYBE_TEXT},

@@ -28,6 +28,7 @@ from tallystick.errors import TallyError
 from tallystick.net import bpf
 from tallystick.net.firewall import preset
 from tallystick.node.home import Home, check_private_directory, check_private_file, holder_of
+from tallystick.node.reserve import Reserve
 from tallystick.node.settings import Settings
 
 # 2026-11-01: no copy of this program was made earlier, so a clock that says less is dead.
@@ -39,7 +40,6 @@ SYNC_WARN_MS: Final = 50.0
 # No disk that keeps its word answers a sync faster; one that does has a battery, or does not sync.
 SYNC_IMPLAUSIBLE_MS: Final = 0.02
 SPACE_WARN_BYTES: Final = 1 << 30
-SPACE_FAIL_BYTES: Final = 64 << 20
 FILES_WARN: Final = 1024
 COMMAND_TIMEOUT_S: Final = 5.0
 _NETWORK_FS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "glusterfs", "afs", "lustre"})
@@ -235,23 +235,22 @@ def check_disk(settings: Settings) -> Check:
     return judge_disk(file_system(folder.resolve(), mountinfo), times)
 
 
-def judge_space(free: int, folder: Path) -> Check:
-    """Room for the ledger: a full disk stops the house."""
-    found = f"{free / (1 << 30):.1f} GiB free in {folder}"
-    if free < SPACE_FAIL_BYTES:
-        return fail("space", f"{free >> 20} MiB free in {folder}: the house stops when the ledger cannot be written", "make room")
-    return (
-        warn("space", found, "make room; the house stops when the ledger cannot be written")
-        if free < SPACE_WARN_BYTES
-        else ok("space", found)
-    )
+def judge_space(free: int, folder: Path, least_mib: int, *, held: bool) -> Check:
+    """Room for the ledger: below the reserve a house takes no commands. `held`: the blocks kept for severances are there."""
+    found = f"{free >> 20} MiB free in {folder}"
+    if free < least_mib << 20:
+        kept = "; what ends a pair is still recorded" if held else ", and the room held for severances is used up"
+        return fail("space", f"{found}, less than the {least_mib} of reserve_mib: a house takes no commands{kept}", "make room at once")
+    if free < SPACE_WARN_BYTES:
+        return warn("space", found, f"make room; with less than {least_mib} MiB a house takes no commands (reserve_mib)")
+    return ok("space", found)
 
 
 def check_space(settings: Settings) -> Check:
     """Free space where the home lies, for a user without privileges."""
     folder = _nearest(settings.home)
-    status = os.statvfs(folder)
-    return judge_space(status.f_bavail * status.f_frsize, folder)
+    reserve = Reserve(folder, settings.reserve_mib)
+    return judge_space(reserve.free(), folder, settings.reserve_mib, held=reserve.held)
 
 
 def check_files(_: Settings) -> Check:

@@ -16,7 +16,7 @@ _MODULES: Final = {
     "keys": ("key_ls", "key_new", "key_replace_admins"),
     "pairs": ("approve", "deny", "downgrade", "inbox", "pair", "ping", "sever"),
     "quickstart": ("quickstart",),
-    "state": ("status", "whois"),
+    "state": ("house_status", "status", "whois"),
     "witness": ("witness_compare", "witness_keys", "witness_ls", "witness_serve", "witness_show"),
 }
 _HOME: Final = {name: module for module, names in _MODULES.items() for name in names}

@@ -1,4 +1,4 @@
-"""status, whois: what this machine knows of itself; no house is asked but its own."""
+"""status, whois: what this machine knows of itself, or, asked for it, what a house knows that it is paired with."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,13 +6,15 @@ from typing import Any
 from tallystick.errors import Malformed, Refused, Unavailable
 from tallystick.keys import KeyId
 from tallystick.node.closing import reason_of
-from tallystick.node.commands.here import ask_house, is_running
+from tallystick.node.commands.here import ask_house, is_running, run
+from tallystick.node.commands.where import the_house
 from tallystick.node.home import holder_of
 from tallystick.node.machine import Machine
 from tallystick.node.publisher import published_size
+from tallystick.node.remote import HouseClient
 from tallystick.node.settings import Settings
 from tallystick.node.view import is_shown, pair_json
-from tallystick.pair.pairing import Role
+from tallystick.pair.pairing import PairType, Role
 
 
 def status(settings: Settings) -> dict[str, Any]:
@@ -48,8 +50,34 @@ def status(settings: Settings) -> dict[str, Any]:
             "publication": running.get("publication"),
             "closed": (reason_of(machine.store.house()) or None) if house else None,
             "open_proposals": running.get("open_proposals", sum(item.kind == "pairing" for item in machine.store.inbox()) if house else 0),
+            "free_bytes": machine.reserve.free(),
+            "least_bytes": settings.reserve_mib << 20 if house else None,
             "pairs": pairs,
         }
+
+
+def house_status(settings: Settings, *, house: str) -> dict[str, Any]:
+    """A house this machine is paired with, as it sees itself; over an ADMIN pair with every pair it has."""
+    with Machine.open(settings) as machine:
+        row = the_house(machine, house)
+
+        async def ask() -> dict[str, Any]:
+            async with await HouseClient.open(machine, row) as client:
+                found = await client.status()
+                pairs = await client.pairs() if found["type"] is PairType.ADMIN else []
+                return {
+                    "house": row.label,
+                    "id": found["house"],
+                    "name": found["name"],
+                    "type": found["type"].value,
+                    "entries": found["entries"],
+                    "pairs_standing": found["pairs_standing"],
+                    "sessions_open": found["sessions_open"],
+                    "uptime_seconds": found["uptime_seconds"],
+                    "pairs": [{**pair} for pair in pairs],
+                }
+
+        return run(ask())
 
 
 def _remembered(machine: Machine, pair: bytes) -> dict[str, Any]:
@@ -73,21 +101,22 @@ def _class_of(machine: Machine, proposal: int) -> str:
     return next((line[10:].decode() for line in facts.split(b"\n") if line.startswith(b"key_class=")), "")
 
 
-def whois(settings: Settings, *, who: str) -> dict[str, Any]:
-    """The pair or key behind a name, KeyId, short number or address. Raises: Refused: nobody."""
+def whois(settings: Settings, *, who: str, house: str = "") -> dict[str, Any]:
+    """The pair or key behind a name, KeyId, short number or address; with `house` a pair of that house (ADMIN pairs only).
+
+    Raises: Refused: nobody.
+    """
+    if house:
+        there = house_status(settings, house=house)
+        if there["type"] != PairType.ADMIN.value:
+            raise Refused(f"this machine is {there['type']} at {there['house']}: only an ADMIN sees its pairs", "ask an owner of the house")
+        if (found := _pair_of(there["pairs"], who)) is None:
+            raise Refused(f"nobody at {there['house']} is called {who[:60]}", "`tally status --house` lists its pairs")
+        return found
     shown = status(settings)
     with Machine.open(settings) as machine:
-        for pair in shown["pairs"]:
-            if who in (pair["name"], pair["address"], pair["pairing"], pair["key"]) or (len(who) >= 8 and pair["pairing"].startswith(who)):
-                return {
-                    "name": pair["name"],
-                    "kind": f"pair ({pair['role']})",
-                    "key": pair["key"],
-                    "type": pair["type"],
-                    "state": pair["state"],
-                    "label": pair["label"],
-                    "address": pair["address"],
-                }
+        if (found := _pair_of(shown["pairs"], who)) is not None:
+            return found
         number = who.removeprefix("#")
         row = machine.store.key(int(number)) if number.isdigit() and len(number) < 10 else _by_key_id(machine, who)
     if row is None:
@@ -102,6 +131,14 @@ def whois(settings: Settings, *, who: str) -> dict[str, Any]:
         "label": row.label,
         "address": None,
     }
+
+
+def _pair_of(pairs: list[dict[str, Any]], who: str) -> dict[str, Any] | None:
+    for pair in pairs:
+        if who in (pair["name"], pair["address"], pair["pairing"], pair["key"]) or (len(who) >= 8 and pair["pairing"].startswith(who)):
+            kept = {name: pair[name] for name in ("name", "key", "type", "state", "label", "address")}
+            return {**kept, "kind": f"pair ({pair['role']})"}
+    return None
 
 
 def _by_key_id(machine: Machine, text: str) -> Any:
