@@ -16,6 +16,9 @@ from tallystick.node.settings import Settings
 Progress = Callable[[int, int | None], None]
 """Bytes done, bytes in all (None while unknown). Called often; it returns at once."""
 
+Steps = Callable[[str, int, int], None]
+"""What is being done (entries, rows), how many of it, of how many. Called often; it returns at once."""
+
 Passphrase = Callable[[str], bytes]
 """Asks for the passphrase of the human key that is described; from a terminal or a file descriptor."""
 
@@ -133,6 +136,32 @@ class Commands(Protocol):
         sure: Callable[[Result], bool],
     ) -> Result:
         """Erase the openings of the entries that all of these choose, once `sure` was shown how many they are and said yes."""
+
+    def verify(
+        self,
+        settings: Settings,
+        *,
+        target: Path | None,
+        keys: Sequence[str],
+        witnesses: Sequence[str],
+        checkpoints: Sequence[Path],
+        full: bool,
+        state: Path | None,
+        progress: Steps,
+    ) -> Result:
+        """Verify a ledger or an evidence file; `target` None: this machine's own. Nothing in it is changed."""
+
+    def rebuild_ledger(self, settings: Settings, *, from_tiles: bool, progress: Steps) -> Result:
+        """Make the database anew, from its entries or from what was published."""
+
+    def log_prove(self, settings: Settings, *, index: int, target: Path | None) -> Result:
+        """Write the proof that an entry is in the log."""
+
+    def log_check(self, settings: Settings, *, source: Path, keys: Sequence[str], leaf: str | None) -> Result:
+        """Check such a proof; without `keys` against this machine's own log."""
+
+    def log_export(self, settings: Settings, *, target: Path, start: int, stop: int | None, query: Mapping[str, object]) -> Result:
+        """Write evidence of the entries from `start` to `stop` that agree with the filters."""
 
     def key_new(self, settings: Settings, *, label: str, passphrase: Passphrase, scripted: bool) -> Result:
         """A new human key, locked by a passphrase."""

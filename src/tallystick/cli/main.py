@@ -60,6 +60,11 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
     },
     "The record": {
         "log": Entry("log", "log", "List what happened."),
+        "log prove": Entry("record", "prove", "Write the proof that an entry is in the log."),
+        "log check": Entry("record", "check", "Check such a proof."),
+        "log export": Entry("record", "export", "Write evidence: entries and all that proves them."),
+        "verify": Entry("record", "verify", "Verify a ledger, its files, its state and its witnesses."),
+        "rebuild": Entry("record", "rebuild", "Make the database anew from its entries."),
         "erase": Entry("erasing", "erase", "Forget what entries only commit to."),
         "witness": Entry("witness", "witness", "Be a witness of logs, and see who witnesses this one."),
     },
@@ -91,6 +96,13 @@ class Tally(click.Group):
         if not isinstance(found, click.Command):
             raise AssertionError(f"{entry.module}.{entry.attribute} is not a command")
         return found
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """`log prove` is a command of its own beside `log`, whose argument may be a house."""
+        name = " ".join(args[:2])
+        if name in ENTRIES:
+            return name, self.get_command(ctx, name), args[2:]
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The commands by section, from the table alone."""

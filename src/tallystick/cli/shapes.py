@@ -98,6 +98,16 @@ KEY: Final[Shape] = {
     "public": TEXT,
 }
 
+FINDING: Final[Shape] = {
+    "file": TEXT,  # below what was verified
+    "row": TEXT,  # of the database: table and key
+    "offset": MAYBE_NUMBER,  # of the first wrong byte
+    "entry": MAYBE_NUMBER,
+    "last": MAYBE_NUMBER,  # where it is more than one entry
+    "meaning": TEXT,
+    "text": TEXT,  # all of it in one sentence
+}
+
 CHECK: Final[Shape] = {"name": TEXT, "state": TEXT, "message": TEXT, "hint": TEXT}
 
 STEP: Final[Shape] = {"step": TEXT, "ok": SWITCH, "seconds": REAL, "detail": TEXT}
@@ -158,6 +168,42 @@ SHAPES: Final[Mapping[str, Shape]] = {
     "mv": {"house": TEXT, "path": TEXT, "target": TEXT, "entry": NUMBER},
     "log": ENTRY,  # one object a line, without end under --follow
     "erase": {"erased": NUMBER, "first": MAYBE_NUMBER, "last": MAYBE_NUMBER, "entry": MAYBE_NUMBER, "reason": TEXT},
+    "log prove": {"file": TEXT, "entry": NUMBER, "size": NUMBER, "leaf_hash": TEXT},
+    "log check": {"ok": SWITCH, "entry": NUMBER, "size": NUMBER, "origin": TEXT, "leaf_hash": TEXT, "seen_by": TEXTS},
+    "log export": {
+        "file": TEXT,
+        "bytes": NUMBER,
+        "sha256": TEXT,
+        "entries": NUMBER,
+        "openings": NUMBER,
+        "size": NUMBER,  # of the checkpoint
+        "witnesses": TEXTS,
+        "vkeys": TEXTS,  # of the log
+        "entry": NUMBER,  # that it was exported
+        "seconds": REAL,
+    },
+    "verify": {
+        "ok": SWITCH,
+        "path": TEXT,
+        "origin": TEXT,
+        "entries": NUMBER,
+        "root": TEXT,
+        "checkpoint": MAYBE_NUMBER,  # entries under the newest signed checkpoint
+        "since": NUMBER,  # signatures in earlier entries were verified before
+        "seconds": REAL,
+        "counts": OBJECT,
+        "findings": (FINDING,),
+        "remarks": TEXTS,
+    },
+    "rebuild": {
+        "entries": NUMBER,
+        "root": TEXT,
+        "mended": TEXTS,  # rows that were not what the entries bring about
+        "bodies": NUMBER,  # --from-tiles: openings found again
+        "kept": MAYBE_TEXT,  # --from-tiles: where the old database lies
+        "entry": MAYBE_NUMBER,
+        "seconds": REAL,
+    },
     "key new": KEY,
     "key ls": {"keys": (KEY,)},
     "key replace-admins": {"entry": NUMBER, "admins": TEXTS},

@@ -10,13 +10,16 @@ from typing import Any, Final
 
 _MODULES: Final = {
     "copies": ("backup", "restore", "restore_owner"),
+    "reopening": ("restore_pair", "restore_show", "restore_sign"),
     "erasing": ("erase",),
     "files": ("get", "give_up", "ls", "mv", "put", "rm", "uploads", "versions"),
     "house": ("init", "invite", "log", "serve"),
     "keys": ("key_ls", "key_new", "key_replace_admins"),
     "pairs": ("approve", "deny", "downgrade", "inbox", "pair", "ping", "sever"),
     "quickstart": ("quickstart",),
+    "record": ("log_check", "log_export", "log_prove"),
     "state": ("house_status", "status", "whois"),
+    "verify": ("rebuild_ledger", "verify"),
     "witness": ("witness_compare", "witness_keys", "witness_ls", "witness_serve", "witness_show"),
 }
 _HOME: Final = {name: module for module, names in _MODULES.items() for name in names}
