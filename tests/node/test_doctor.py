@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tallystick.ledger.event import Kind
 from tallystick.node import doctor
 from tallystick.node.doctor import CHECKS, State, drops_by_default, examine, file_system, has_aes, judge_clock, judge_disk, judge_firewall
 from tallystick.node.home import Home
+from tallystick.node.machine import Machine
+from tallystick.node.publisher import Publisher
 from tallystick.node.settings import Settings, load
+from tallystick.pair.pairing import Role
 
 NS = 1_000_000_000
 GOOD_YEAR_NS = 1_800_000_000 * NS
@@ -33,6 +37,22 @@ def test_every_check_runs_here_and_says_what_to_do(tmp_path: Path) -> None:
         assert bool(check["hint"]) == (check["state"] != "ok")
     assert result["ok"] == all(check["state"] != "fail" for check in result["checks"])
     assert list(home.path.iterdir()) == []
+
+
+def test_what_cannot_be_published_fails(tmp_path: Path) -> None:
+    """Of a house that does not run: whether its newest checkpoint is the published one. Of one that does, what it says itself."""
+    with Machine.create(load({"name": "attic"}, home=tmp_path / "attic", env={}), Role.HOUSE)[0] as house:
+        home = house.home
+        assert state_of(examine(settings(home.path)), "publication")["message"] == "nothing was signed yet"
+        Publisher(house).publish()
+        assert state_of(examine(settings(home.path)), "publication")["message"] == "1 of 1 entries are under the published checkpoint"
+        house.record_local(Kind.STOPPED, what="ordered")
+        Publisher(house).newest(fresh=True)
+        check = state_of(examine(settings(home.path)), "publication")
+        assert (check["state"], check["message"]) == ("warn", "2 entries were signed for, 1 are published")
+    said = doctor.judge_publication(5, 3, "cannot publish: No space left on device")
+    assert (said.state, "No space left" in said.message) == (State.FAIL, True)
+    assert doctor.judge_publication(5, 3, None).state is State.OK
 
 
 def test_a_home_that_is_not_there_yet_is_no_failure(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def until(true: Callable[[], bool]) -> None:
 
 
 def placed(house: Machine) -> int:
-    return published_size(house)
+    return published_size(house.home)
 
 
 class Counting(Disk):

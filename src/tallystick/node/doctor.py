@@ -4,6 +4,8 @@ Every check tries the real thing on a thing of its own: it binds the port, syncs
 nothing is left behind. A check ends `ok`, `warn` (works, with less) or `fail` (a promise would be broken).
 """
 
+import asyncio
+import contextlib
 import ctypes
 import json
 import os
@@ -24,12 +26,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from tallystick.errors import TallyError
+from tallystick.errors import TallyError, Unavailable
 from tallystick.net import bpf
 from tallystick.net.firewall import preset
+from tallystick.node import local
 from tallystick.node.home import Home, check_private_directory, check_private_file, holder_of
 from tallystick.node.reserve import Reserve
+from tallystick.node.publisher import published_size
 from tallystick.node.settings import Settings
+from tallystick.storage.readers import Readers
 
 # 2026-11-01: no copy of this program was made earlier, so a clock that says less is dead.
 BUILT_NS: Final = 1_793_491_200 * 1_000_000_000
@@ -278,6 +283,34 @@ def check_port(settings: Settings) -> Check:
     return ok("port", f"UDP port {settings.port} is free")
 
 
+def judge_publication(entries: int, published: int, failure: str | None) -> Check:
+    """A ledger whose checkpoints nobody can read is a promise to auditors that is not kept."""
+    if failure:
+        hint = "make room, or check the disk and the mode of tiles/; then start the house again"
+        return fail("publication", f"checkpoints are not published: {failure}", hint)
+    return ok("publication", f"{published} of {entries} entries are under the published checkpoint")
+
+
+def check_publication(settings: Settings) -> Check:
+    """What the house says of its publication; of one that does not run, whether its newest checkpoint is the published one."""
+    home = Home(settings.home)
+    if not home.exists():
+        return ok("publication", "there is no ledger yet")
+    if holder_of(home):
+        with contextlib.suppress(Unavailable):
+            status = asyncio.run(local.call(home.house_socket, "status", {}))
+            return judge_publication(status["entries"], status["published"], status["publication"])
+    readers = Readers(home.database)
+    try:
+        signed = readers.latest_checkpoint()
+        published, entries = published_size(home), readers.size()
+    finally:
+        readers.close()
+    if signed is not None and published < signed.size:
+        return warn("publication", f"{signed.size} entries were signed for, {published} are published", "`tally serve` publishes the rest")
+    return judge_publication(entries, published, None) if signed is not None else ok("publication", "nothing was signed yet")
+
+
 def _nft_ruleset() -> dict[str, Any] | None:
     """The kernel's packet filter rules, or None where we may not see them."""
     nft = shutil.which("nft", path="/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin")
@@ -322,6 +355,7 @@ CHECKS: Final[Sequence[tuple[str, Callable[[Settings], Check]]]] = (
     ("space", check_space),
     ("files", check_files),
     ("port", check_port),
+    ("publication", check_publication),
     ("firewall", check_firewall),
 )
 

@@ -21,6 +21,7 @@ from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Grade, Receipt
 from tallystick.node.checkpointwire import Show
 from tallystick.node.closing import times_of
+from tallystick.node.home import Home
 from tallystick.node.machine import Machine, log_name_of
 from tallystick.storage.rows import CheckpointRow, PairRow
 from tallystick.storage.tiles import PASSING, TileFiles
@@ -364,10 +365,10 @@ def published_json(state: Published) -> dict[str, object]:
     return {"published": state.size, "publication": state.failure or None}
 
 
-def published_size(machine: Machine) -> int:
+def published_size(home: Home) -> int:
     """The size of the checkpoint that lies in a house's `tiles/`, 0 when there is none that can be read."""
     try:
-        note = TileFiles(machine.home.tiles).checkpoint()
+        note = TileFiles(home.tiles).checkpoint()
         return 0 if note is None else read_checkpoint(note)[0].size
     except (Malformed, Unavailable):
         return 0

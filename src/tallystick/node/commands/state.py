@@ -46,7 +46,7 @@ def status(settings: Settings) -> dict[str, Any]:
             "port": running.get("port"),
             "entries": running.get("entries", size),
             "root": running.get("root", root.hex()),
-            "published": running.get("published", published_size(machine) if house else None),
+            "published": running.get("published", published_size(machine.home) if house else None),
             "publication": running.get("publication"),
             "closed": (reason_of(machine.store.house()) or None) if house else None,
             "open_proposals": running.get("open_proposals", sum(item.kind == "pairing" for item in machine.store.inbox()) if house else 0),
