@@ -34,7 +34,7 @@ from tallystick.node.home import Home, check_private_directory, check_private_fi
 from tallystick.node.reserve import Reserve
 from tallystick.node.publisher import published_size
 from tallystick.node.settings import Settings
-from tallystick.storage.readers import Readers
+from tallystick.storage.tilesource import TileSource
 
 # 2026-11-01: no copy of this program was made earlier, so a clock that says less is dead.
 BUILT_NS: Final = 1_793_491_200 * 1_000_000_000
@@ -300,15 +300,15 @@ def check_publication(settings: Settings) -> Check:
         with contextlib.suppress(Unavailable):
             status = asyncio.run(local.call(home.house_socket, "status", {}))
             return judge_publication(status["entries"], status["published"], status["publication"])
-    readers = Readers(home.database)
+    source = TileSource(home.database)
     try:
-        signed = readers.latest_checkpoint()
-        published, entries = published_size(home), readers.size()
+        entries, signed = source.sizes()
     finally:
-        readers.close()
-    if signed is not None and published < signed.size:
-        return warn("publication", f"{signed.size} entries were signed for, {published} are published", "`tally serve` publishes the rest")
-    return judge_publication(entries, published, None) if signed is not None else ok("publication", "nothing was signed yet")
+        source.close()
+    published = published_size(home)
+    if published < signed:
+        return warn("publication", f"{signed} entries were signed for, {published} are published", "`tally serve` publishes the rest")
+    return judge_publication(entries, published, None) if signed else ok("publication", "nothing was signed yet")
 
 
 def _nft_ruleset() -> dict[str, Any] | None:

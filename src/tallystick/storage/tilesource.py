@@ -32,6 +32,11 @@ class TileSource:
         if db is not None:
             db.close()
 
+    def sizes(self) -> tuple[int, int]:
+        """How many entries there are, and how many the newest signed checkpoint covers, 0 for none. Raises: Unavailable."""
+        (found,) = self._all("SELECT coalesce((SELECT size FROM tree), 0), coalesce((SELECT max(size) FROM checkpoints), 0)", ())
+        return int(found[0]), int(found[1])
+
     def get(self, tile: Tile) -> bytes:
         """The file of a tile or bundle. Raises: Unavailable: the ledger has not so many entries, or cannot be read."""
         if tile.level == ENTRIES:
