@@ -31,8 +31,8 @@ from tallystick.net import bpf
 from tallystick.net.firewall import preset
 from tallystick.node import local
 from tallystick.node.home import Home, check_private_directory, check_private_file, holder_of
-from tallystick.node.reserve import Reserve
 from tallystick.node.publisher import published_size
+from tallystick.node.reserve import Reserve
 from tallystick.node.settings import Settings
 from tallystick.storage.tilesource import TileSource
 
