@@ -1,6 +1,6 @@
 """A real house with everything in its ledger that a ledger can hold: every statement signed, every opening kept, checkpoints published.
 
-    scene = Scene.at(folder)         # a home in folder/attic, closed, about 700 entries in three tiles
+scene = Scene.at(folder)         # a home in folder/attic, closed, about 700 entries in three tiles
 """
 
 import secrets
@@ -113,7 +113,16 @@ class Scene:
         for _ in range(commands // 2):
             self.command(laptop)
         self.witnessed(laptop)
-        self.add(self.event(Kind.DOWNGRADED, "pair", pair=phone.pairing, by="statement", pair_type="USER", **self.signed(PairDowngrade(pairing_id=phone.pairing, pair_type=PairType.USER))))
+        self.add(
+            self.event(
+                Kind.DOWNGRADED,
+                "pair",
+                pair=phone.pairing,
+                by="statement",
+                pair_type="USER",
+                **self.signed(PairDowngrade(pairing_id=phone.pairing, pair_type=PairType.USER)),
+            )
+        )
         for kind in sorted(kind for kind in PLAIN if "signal" not in KINDS[kind].required):
             self.plain(kind)
         self.effects(laptop)
@@ -123,7 +132,16 @@ class Scene:
         self.add(self.event(Kind.BODY_ERASED, "local", entry=self.bodies[-2], reason="asked"))
         self.proposals()
         self.witnessed(phone)
-        self.add(self.event(Kind.SEVERED, "pair", pair=camera.pairing, by="statement", reason="lost", **self.signed(PairSever(pairing_id=camera.pairing, reason="lost"))))
+        self.add(
+            self.event(
+                Kind.SEVERED,
+                "pair",
+                pair=camera.pairing,
+                by="statement",
+                reason="lost",
+                **self.signed(PairSever(pairing_id=camera.pairing, reason="lost")),
+            )
+        )
         self.witnessed(laptop)
 
     # --- Statements and pairs ---------------------------------------------------------------------------------------------
@@ -264,11 +282,16 @@ class Scene:
 
     def effects(self, machine: Paired) -> None:
         failed, lost = (self.add(self.event(Kind.EFFECT_BEGUN, effect="archive.rename")) for _ in range(2))
-        self.add(self.event(Kind.EFFECT_FAILED, entry=failed, reason="unavailable"), self.event(Kind.EFFECT_UNKNOWN, entry=lost, reason="restart"))
+        self.add(
+            self.event(Kind.EFFECT_FAILED, entry=failed, reason="unavailable"),
+            self.event(Kind.EFFECT_UNKNOWN, entry=lost, reason="restart"),
+        )
         self.add(self.event(Kind.EFFECT_BEGUN, effect="archive.rename", signal_hash=sha256(machine.name.encode())))
 
     def proposals(self) -> None:
-        first, second = (self.add(self.event(Kind.PROPOSAL, signal_hash=sha256(b"%d" % n), expires=self.now + 60 * SECOND)) for n in range(2))
+        first, second = (
+            self.add(self.event(Kind.PROPOSAL, signal_hash=sha256(b"%d" % n), expires=self.now + 60 * SECOND)) for n in range(2)
+        )
         self.add(self.event(Kind.PROPOSAL_DENIED, "pair", entry=first, key=bytes(self.owner.id)))
         self.add(self.event(Kind.PROPOSAL_ENDED, entry=second, reason="expired"))
         self.add(self.event(Kind.PROPOSAL, signal_hash=sha256(b"open")))
@@ -277,7 +300,14 @@ class Scene:
         """An entry of a kind that changes no state, with everything it may carry, and one with the least."""
         store = self.house.store
         size, _ = store.head()
-        right: dict[str, Any] = {"cause": 1, "entry": 2, "replaces": 3, "size": size, "root": store.root_at(size), "context": (1, 2, bytes(32))}
+        right: dict[str, Any] = {
+            "cause": 1,
+            "entry": 2,
+            "replaces": 3,
+            "size": size,
+            "root": store.root_at(size),
+            "context": (1, 2, bytes(32)),
+        }
         for sample in (samples.full(kind), samples.least(kind)):
             fields = {name: right.get(name, value) for name, value in sample.fields.items()}
             for name in ("signal", "statement", "statement_salt", "checkpoint", "pairing"):

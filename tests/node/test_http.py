@@ -5,6 +5,7 @@ import hashlib
 import json
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
+from itertools import product
 
 import httpx
 import pytest
@@ -700,3 +701,32 @@ async def test_an_application_that_fails_on_its_own_connection_is_a_500() -> Non
 
     client, *_ = piped(app)
     assert (await ask(client, "GET", "/"))[0] == 500
+
+
+async def test_a_request_without_a_body_is_the_same_without_llhttp() -> None:
+    """What the framing has read becomes the scope, the body and the end that uvicorn makes of llhttp's reading."""
+    targets = [b"/", b"/a?", b"/a?b=c&d=%20", b"/%7Ea/b%2Fc", b"/a/../b;x=1"]
+    headers = [b"", b"connection: close\r\n", b"Cookie: a=b\r\ncookie:c\t\r\nx-y: \r\n", b"content-length: 0\r\n"]
+    for method, target, more in product((b"GET", b"HEAD", b"POST"), targets, headers):
+        short, long = [
+            await _scope_of(b"%b %b HTTP/1.1\r\nHost: house\r\n%b\r\n" % (method, target, more), whole) for whole in (True, False)
+        ]
+        assert short == long
+
+
+async def _scope_of(request: bytes, whole: bool) -> object:
+    seen: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
+        fields = {name: value for name, value in scope.items() if name not in ("state", "headers")}
+        seen.set_result((fields, headers, await receive(), stream._http.cycle.keep_alive))
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    stream = HttpServer(application).open(Pipe(), "the session")
+    if whole:
+        stream.feed(request)
+    else:
+        stream._http.data_received(request)
+    return await seen

@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, cast
+from urllib.parse import unquote
 
 from starlette.requests import ClientDisconnect
 from uvicorn.config import Config
@@ -147,13 +148,57 @@ class _Http(HttpToolsProtocol):
         self.scope["asgi"] = {"version": "3.0", "spec_version": "2.4"}
         self.scope["tally"] = self._session  # type: ignore[typeddict-unknown-key]
 
+    def take_bare(self, framing: RequestFraming) -> None:
+        """A request without a body, as the framing has read it: llhttp would only read it again.
+
+        The same scope and the same exchange as `on_headers_complete` makes of what llhttp says; the tests compare them.
+        """
+        path, _, query = framing.target.partition(b"?")
+        text = path.decode("ascii")
+        self.scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": "http",
+            "root_path": "",
+            "headers": framing.headers,
+            "state": {},
+            "method": framing.method.decode("ascii"),
+            "path": unquote(text) if "%" in text else text,
+            "raw_path": path,
+            "query_string": query,
+            "tally": self._session,  # type: ignore[typeddict-unknown-key]
+            "tally.target": framing.target.decode("ascii"),
+        }
+        self.cycle = RequestResponseCycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=(b"connection", b"close") not in framing.headers,
+            on_response=self.on_response_complete,
+        )
+        self.cycle.more_body = False
+        self.cycle.message_event.set()
+        self._start_asgi_task(self.cycle, self.app)
+
     def on_headers_complete(self) -> None:
         # uvicorn's scope cannot tell "/a" from "/a?"; the signal can.
         self.scope["tally.target"] = self.url.decode("ascii")  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
+        # Not uvicorn's: no request waits behind this one (`ServerStream` holds it back), and an idle session has no timer here.
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
         self._sealed.flush()  # now: what else there is to do about this request is not to make its answer late
         self._idle()
 
@@ -227,7 +272,9 @@ class ServerStream:
                 data = self._held[0] if len(self._held) == 1 else b"".join(self._held)
                 piece = self._framing.accept(data)
                 self._held = [piece.rest] if piece.rest else []
-                if piece.passed:
+                if piece.ended and self._framing.bare:
+                    self._http.take_bare(self._framing)
+                elif piece.passed:
                     self._http.data_received(piece.passed)
         except Malformed as error:
             self._refuse(error)

@@ -154,10 +154,11 @@ class Framing(ABC):
 
 
 class RequestFraming(Framing):
-    """What a client may send. `method`, `target` and `headers` are those of the last head."""
+    """What a client may send. `method`, `target` and `headers` are those of the last head; `bare`: nothing comes after it."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.bare = False
         self.method = self.target = b""
         self.headers: list[tuple[bytes, bytes]] = []
 
@@ -182,7 +183,7 @@ class RequestFraming(Framing):
         if any(name.startswith((b"tally_", b"tally-")) and b"_" in name for name in names):
             raise Malformed("a header looks like a Tally- header", "write it with hyphens")
         length = _body_length(headers)
-        self.method, self.target, self.headers = line[1], line[2], headers
+        self.method, self.target, self.headers, self.bare = line[1], line[2], headers, not length
         return length or 0
 
 
