@@ -9,10 +9,11 @@ from tallystick.errors import Malformed, Refused, Unavailable, Unproven
 from tallystick.ledger.event import Event, Kind
 from tallystick.node.checkpointwire import Ask, Closed, Show, Why
 from tallystick.node.client import HouseSession
-from tallystick.node.closing import Closing, times_of
+from tallystick.node.closing import Closing
 from tallystick.node.commands.state import status
 from tallystick.node.machine import Machine
 from tallystick.node.publisher import Publisher
+from tallystick.node.terms import times_of
 from tallystick.tlog.checkpoint import Checkpoint, read_checkpoint
 from tallystick.tlog.cosignature import sign_checkpoint
 from tests.node.estate import Estate
@@ -63,9 +64,10 @@ def test_a_roll_back_of_the_whole_home_is_found_by_any_pair_at_both_ends(tmp_pat
             with pytest.raises(Unavailable, match="rolled back"):
                 found.house.healthy()
             assert "rolled back" in await refused(found, "owner")
-            before = len(kept(found.member("laptop")))
             await found.rest()
             await found.rise()
+            assert "rolled back" in await refused(found, "laptop")
+            before = len(kept(found.member("laptop")))
             assert "rolled back" in await refused(found, "laptop") and "rolled back" in await refused(found, "owner")
             # Once for each pair that saw more, and not again.
             assert len(kept(found.machine)) == 2 and len(kept(found.member("laptop"))) == before

@@ -18,8 +18,9 @@ from tallystick.gate.statement import parse_bundle
 from tallystick.keys import KeyId, KeyKind, PublicKey, pinned
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Receipt
+from tallystick.node.bundles import bundle_of
 from tallystick.node.effects import Effects
-from tallystick.node.statements import Statements, bundle_of
+from tallystick.node.statements import Statements
 from tallystick.pair.invite import invite_id
 from tallystick.pair.pairing import PairType, Suite
 from tallystick.pair.statement import (

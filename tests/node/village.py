@@ -40,6 +40,7 @@ class Village:
     house: House
     machines: dict[str, Machine] = field(default_factory=dict)
     port: int = 0
+    recovery: str = ""
 
     def member(self, name: str, **flags: object) -> Machine:
         """A machine with a home of its own."""
@@ -181,10 +182,11 @@ class Village:
 async def village(folder: Path, *, genesis: bool = True, **flags: object) -> AsyncIterator[Village]:
     """A house that runs, with its owner unless told."""
     settings = load({"name": "attic", "address": "127.0.0.1", "port": 0, **flags}, home=folder / "attic", env={})
-    machine, _ = Machine.create(settings, Role.HOUSE)
+    machine, recovery = Machine.create(settings, Role.HOUSE)
+    assert recovery is not None
     house = House(machine)
     await house.start()
-    found = Village(folder, machine, house, port=house.port)
+    found = Village(folder, machine, house, port=house.port, recovery=recovery.paper_text())
     try:
         if genesis:
             await found.genesis()

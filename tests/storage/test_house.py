@@ -138,7 +138,7 @@ def test_only_the_named_owner_opens_it_again(store: Store) -> None:
     put(store, closed("restoring", OWNER))
     refused(store, restored(OTHER), by=Unproven)
     refused(store, restored(LAPTOP), by=Unproven)
-    for name in ("tally.test/house", "tally.test/house/2", "another/1"):
+    for name in ("tally.test/house", "tally.test/house/0", "tally.test/house/99", "another/1"):
         refused(store, restored(name=name))
     put(store, restored())
     assert (store.house().state, store.house().log_name, store.house().owner) == ("open", "tally.test/house/1", None)

@@ -15,6 +15,7 @@ from tallystick.errors import Malformed, Unavailable, Unproven
 from tallystick.ledger.event import Event, Kind
 from tallystick.node.checkpointwire import MAX_ASKED_BYTES, Ask, Closed, Cosign, Show, write_message
 from tallystick.node.machine import ED25519_TYPE, ML_DSA_44_TYPE, Machine, log_name_of
+from tallystick.node.terms import times_of
 from tallystick.pair.outcome import Half
 from tallystick.storage.rows import PairRow, SeenCheckpoint
 from tallystick.tlog.checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
@@ -57,9 +58,10 @@ class Witness:
 
     def ask(self) -> bytes:
         """What to send at the start of a session."""
-        return write_message(self._question())
+        return write_message(self.question())
 
-    def _question(self) -> Ask:
+    def question(self) -> Ask:
+        """The same as a message."""
         return Ask(b"" if self._pair.seen is None else own_lines(self._pair.seen.note), self._pair.followed or 0)
 
     def take(self, show: Show, now_ns: int) -> Cosign | Ask:
@@ -76,7 +78,7 @@ class Witness:
                 raise AssertionError("a pair's row does not go away")
             if fresh.seen != self._pair.seen:
                 self._pair = fresh
-                return self._question()
+                return self.question()
             event, cosign = self.judge(show, now_ns)
             if event is not None:
                 store.append(event).result()
@@ -90,11 +92,16 @@ class Witness:
         """
         if not closed.note:
             return
-        origin, log = self.log()
-        checkpoint = verify_checkpoint(closed.note, log=log, origin=origin).checkpoint
+        checkpoint, _ = read_checkpoint(closed.note)
+        first = log_name_of(self._pair.house or self._pair.subject)
+        earlier = times_of(checkpoint.origin, first) < times_of(self._pair.log_name, first)
+        keys = [VerifierKey(name=checkpoint.origin, type=SignatureType(kind), public=key) for kind, key in self._pair.log_keys]
+        verify_checkpoint(closed.note, log=list(map(verifier, keys)), origin=checkpoint.origin)
         seen = self._pair.seen
         kept = self._machine.store.entries(kinds=(Kind.FORK_FOUND,), pair=self._pair.pairing, newest_first=True, limit=1)
         if seen is not None and not (kept and kept[0].event.blob("other_checkpoint") == closed.note):
+            if earlier:
+                raise ForkError("it goes by a name that it had before a restoration we know of", seen.note, closed.note)
             _check_not_less(checkpoint, closed.note, seen)
 
     def judge(self, show: Show, now_ns: int) -> tuple[Event | None, Cosign]:

@@ -3,7 +3,7 @@
 ask ->   <- show   cosign ->              an ordinary session
 ask ->   <- closed                        the house takes no commands, and says why
 ask ->   <- follow   cosign ->            it goes on under another name, with other keys, or elsewhere
-submit ->                                 a human's statement, to a house that is closed to everything else
+submit ->  <- told                        a human's statement, to a house that is closed to everything else
 """
 
 from dataclasses import dataclass, field
@@ -12,6 +12,7 @@ from typing import Final
 
 from tallystick.canonical import Value, decode, encode
 from tallystick.errors import Malformed
+from tallystick.node.local import KINDS
 from tallystick.tlog.tree import HASH_BYTES, MAX_SIZE
 
 MAX_MESSAGE_BYTES: Final = 61_440
@@ -22,7 +23,8 @@ MAX_LINKS: Final = 16
 MAX_LINK_BYTES: Final = 57_344
 MAX_TERMS_BYTES: Final = 8_192
 MAX_BUNDLE_BYTES: Final = 49_152
-_ASK, _SHOW, _COSIGN, _CLOSED, _FOLLOW, _SUBMIT = 1, 2, 3, 4, 5, 6
+MAX_WORDS: Final = 500
+_ASK, _SHOW, _COSIGN, _CLOSED, _FOLLOW, _SUBMIT, _TOLD = 1, 2, 3, 4, 5, 6, 7
 
 
 class Why(IntEnum):
@@ -84,7 +86,17 @@ class Submit:
     bundle: bytes = field(repr=False)
 
 
-Message = Ask | Show | Cosign | Closed | Follow | Submit
+@dataclass(frozen=True, slots=True)
+class Told:
+    """House: what became of a statement: its entry, or an error as the door tells it (docs/spec/door.md, section 4)."""
+
+    entry: int
+    kind: str = ""
+    message: str = ""
+    hint: str = ""
+
+
+Message = Ask | Show | Cosign | Closed | Follow | Submit | Told
 
 
 def write_message(message: Message) -> bytes:
@@ -102,6 +114,8 @@ def write_message(message: Message) -> bytes:
             return encode([_FOLLOW, list(links), note, list(start), list(proof)])
         case Submit(bundle=bundle):
             return encode([_SUBMIT, bundle])
+        case Told(entry=entry, kind=kind, message=words, hint=hint):
+            return encode([_TOLD, entry, kind, words, hint])
 
 
 def read_message(raw: bytes) -> Message:
@@ -125,6 +139,9 @@ def read_message(raw: bytes) -> Message:
                 return Follow(found, note, _hashes(start), _hashes(proof))
         case [6, bytes(bundle)] if 0 < len(bundle) <= MAX_BUNDLE_BYTES:
             return Submit(bundle)
+        case [7, int(entry), str(kind), str(words), str(hint)] if type(entry) is int and 0 <= entry <= MAX_SIZE:
+            if max(len(words), len(hint)) <= MAX_WORDS and (not kind or kind in KINDS):
+                return Told(entry, kind, words, hint)
     raise Malformed("not a checkpoint message")
 
 

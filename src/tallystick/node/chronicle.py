@@ -9,11 +9,12 @@ from tallystick.canonical import Encodable, Value
 from tallystick.channel.session import Session
 from tallystick.errors import Malformed, Refused
 from tallystick.node.checkpoints import ForkError, Witness, fork_event
-from tallystick.node.checkpointwire import Closed, Show, Why, read_message, write_message
+from tallystick.node.checkpointwire import Closed, Follow, Show, Told, Why, read_message, write_message
 from tallystick.node.connection import Connection
 from tallystick.node.dialling import Dialled
 from tallystick.node.halves import effects_of, stand
 from tallystick.node.machine import Machine
+from tallystick.node.pursuit import Follower
 from tallystick.pair.pairing import Role
 from tallystick.passage import knock as knocks
 from tallystick.primitives import sha256
@@ -52,6 +53,8 @@ class Chronicle:
         self._connection = connection
         self._effects = effects_of(machine)
         self._witness = Witness(machine, pair)
+        self.patient: asyncio.Queue[Closed | Told] | None = None
+        """For a person who opens a closed house again: what it says comes here, and the session goes on."""
 
     async def begun(self) -> None:
         """Key confirmation. A half that waited is known to stand now: the house answers the knocks of no other.
@@ -95,11 +98,11 @@ class Chronicle:
         """The message that asks the house for its newest checkpoint."""
         return self._witness.ask()
 
-    async def witnessed(self, message: bytes, now_ns: int) -> bytes:
+    async def witnessed(self, message: bytes, now_ns: int) -> tuple[bytes, ...]:
         """The house shows a checkpoint: judged, recorded, and only then cosigned.
 
         Args: now_ns: the house's pair time.
-        Returns: the message with our cosignature; or with a new question, when another session of this machine has seen another meanwhile.
+        Returns: the messages with our cosignature, or with a new question when what we know has changed.
         Raises: Malformed: no message of a house.  ForkError: its history was rewritten; both signed checkpoints are recorded.
             Unproven: not signed by its log.  Refused: it takes no commands, and says why.  Unavailable.
         """
@@ -107,16 +110,30 @@ class Chronicle:
         try:
             match shown:
                 case Show():
-                    return write_message(await asyncio.to_thread(self._witness.take, shown, now_ns))
+                    return (write_message(await asyncio.to_thread(self._witness.take, shown, now_ns)),)
+                case Follow():
+                    answers = await asyncio.to_thread(Follower(self._machine, self._pair).take, shown, now_ns)
+                    self._pair = self._machine.store.pair(self._pair.pairing) or self._pair
+                    self._witness = Witness(self._machine, self._pair)
+                    return tuple(write_message(answer) for answer in answers)
+                case Told() if self.patient is not None:
+                    self.patient.put_nowait(shown)
+                    return ()
                 case Closed():
                     await asyncio.to_thread(self._witness.check_closed, shown)
-                    raise closed_error(shown.why)
+                    return self._closed(shown)
         except ForkError as fork:
             await self._machine.store.record(fork_event(self._pair, fork, time.time_ns()))
             if isinstance(shown, Closed):
-                raise closed_error(shown.why) from None
+                return self._closed(shown)
             raise
         raise Malformed("a house shows checkpoints and asks for none")
+
+    def _closed(self, shown: Closed) -> tuple[bytes, ...]:
+        if self.patient is None:
+            raise closed_error(shown.why)
+        self.patient.put_nowait(shown)
+        return ()
 
     async def ended(self, reason: str, unfinished: bytes | None) -> None:
         """The session is over. `unfinished`: the reference of the signal whose answer never came whole. Raises: Unavailable."""

@@ -10,7 +10,7 @@ without a request waiting for it, and `close` waits for all of it.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -20,6 +20,7 @@ from tallystick.channel.datagram import ASKED_MODES, Mode
 from tallystick.errors import Malformed, Misuse, TallyError, Unavailable
 from tallystick.gate.opening import BodyDigest
 from tallystick.node.answers import read_answer
+from tallystick.node.checkpointwire import Closed, Submit, Told, write_message
 from tallystick.node.dialling import FAILURES, Dialled, dial, fixed_modes
 from tallystick.node.halves import usable
 from tallystick.node.housestream import HouseStream
@@ -54,18 +55,21 @@ class TooOften(Unavailable):
 class HouseSession:
     """One confirmed session with a house. One request after the other; close it when done."""
 
-    def __init__(self, machine: Machine, pair: PairRow, dialled: Dialled) -> None:
+    def __init__(self, machine: Machine, pair: PairRow, dialled: Dialled, *, patient: bool = False) -> None:
         """Use `HouseSession.open`."""
         self.machine = machine
         self.pair = pair
         self.dialled = dialled
         self.stream = HouseStream(machine, pair, dialled)
+        if patient:
+            self.stream.be_patient()
         self._n = 0
 
     @classmethod
-    async def open(cls, machine: Machine, pair: PairRow, *, timeout_s: float | None = None) -> Self:
+    async def open(cls, machine: Machine, pair: PairRow, *, timeout_s: float | None = None, patient: bool = False) -> Self:
         """Knock, connect, and wait until the house has proven itself.
 
+        Args: patient: a house that is closed ends no session: what it says comes by `told` (docs/spec/restore.md, section 3).
         Raises: Refused: the pair does not stand.  Unavailable: silence, or no connection.  Misuse: we are the house of this pair.
         """
         pair = await usable(machine, pair, time.time_ns())
@@ -74,7 +78,7 @@ class HouseSession:
         while True:
             left = [mode for mode in ASKED_MODES if failed[mode] < FAILURES] if max(failed.values(), default=0) >= FAILURES else []
             patience = deadline - asyncio.get_running_loop().time()
-            session = cls(machine, pair, await dial(machine, pair, timeout_s=patience, modes=left))
+            session = cls(machine, pair, await dial(machine, pair, timeout_s=patience, modes=left), patient=patient)
             try:
                 await session.stream.start()
             except Unavailable:
@@ -201,6 +205,36 @@ class HouseSession:
     def over(self) -> bool:
         """Whether nothing can be asked any more."""
         return self.stream.over
+
+    async def told(self) -> Closed | Told | None:
+        """What a closed house says next; None when the session ends, or the house is open. Only for a session that is patient."""
+        return await self._next(self.stream.settled())
+
+    async def _next(self, until: Coroutine[Any, Any, object]) -> Closed | Told | None:
+        queue = self.stream.patient
+        if queue is None:
+            raise AssertionError("an impatient session is told nothing")
+        word, end = asyncio.ensure_future(queue.get()), asyncio.ensure_future(until)
+        await asyncio.wait((word, end), return_when=asyncio.FIRST_COMPLETED)
+        end.cancel()
+        if word.done():
+            return word.result()
+        word.cancel()
+        self.stream.check()
+        return None
+
+    async def submit_alone(self, bundle: bytes) -> int:
+        """A human's statement about the house itself, which takes it also while it is closed. Returns: its entry.
+
+        Raises: what the house told.  Unavailable: it told nothing.
+        """
+        self.stream.say(write_message(Submit(bundle)))
+        while (told := await self._next(asyncio.wait([self.stream.connection.closed]))) is not None:
+            if isinstance(told, Told):
+                if told.kind:
+                    raise error_from_body({"kind": told.kind, "message": told.message, "hint": told.hint})
+                return told.entry
+        raise Unavailable("the house has not said what became of the statement", "look at it again")
 
     async def tell_severed(self) -> bool:
         """Say that this pairing has ended, before it ends here. Returns: whether the house has hung up on it, as it must."""

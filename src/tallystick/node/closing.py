@@ -10,20 +10,20 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
-from tallystick.canonical import decimal
-from tallystick.errors import Malformed, TallyError, Unproven
+from tallystick.errors import TallyError, Unproven
 from tallystick.ledger.event import Event, Kind
+from tallystick.node.checkpoints import size_of
 from tallystick.node.checkpointwire import Ask, Closed, Follow, Message, Show, Why
+from tallystick.node.links import links_after, write_link
 from tallystick.node.machine import Machine
+from tallystick.node.terms import terms_of, times_of, write_terms
+from tallystick.pair.pairing import PairType
 from tallystick.storage.rows import HouseRow, PairRow
 from tallystick.storage.rules.house import ROLLED_BACK, WORDS
 from tallystick.tlog.checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
 from tallystick.tlog.cosignature import verifier
 from tallystick.tlog.note import SignatureType, VerifierKey
-
-MAX_RESTORATIONS: Final = 10**6
 
 log = logging.getLogger("tallystick")
 
@@ -47,21 +47,6 @@ def why_of(house: HouseRow) -> Why:
     if house.state == "moved":
         return Why.MOVED
     return Why.ROLLED_BACK if house.why == ROLLED_BACK else Why.RESTORING
-
-
-def times_of(origin: str, first_name: str) -> int:
-    """How often the log had been restored when it was called so. Raises: Unproven: it is not this log's name."""
-    if origin == first_name:
-        return 0
-    name, slash, number = origin.rpartition("/")
-    if slash and name == first_name:
-        try:
-            times = decimal(number, maximum=MAX_RESTORATIONS)
-        except Malformed:
-            times = 0
-        if times:
-            return times
-    raise Unproven("a checkpoint of another log")
 
 
 class Closing:
@@ -152,7 +137,7 @@ class Closing:
         if not house.is_open:
             store.append(evidence).result()
             return
-        store.append(evidence, Event.of(Kind.CLOSED, now_ns, "house", pair=pair.pairing, reason=ROLLED_BACK)).result()
+        store.append(Event.of(Kind.CLOSED, now_ns, "house", pair=pair.pairing, reason=ROLLED_BACK), evidence).result()
         log.error(
             "this house was rolled back: a pair shows a checkpoint that we signed and do not have; the house is closed",
             extra={"pair": pair.label, "entries": store.size(), "entries_shown": checkpoint.size, "next": "tally restore"},
@@ -164,10 +149,41 @@ class Closing:
         return b"" if newest is None else newest.note
 
     def _links(self, pair: PairRow, ask: Ask, asked: Asked | None, house: HouseRow) -> Follow | None:
-        return None
+        """What this pair has not followed yet; None when it knows everything, or the house is closed. Raises: Unavailable."""
+        if house.state == "closed":
+            return None
+        store = self._machine.store
+        # What it followed is an entry of the history it saw: where that is not ours, we begin at its pairing.
+        same = asked is not None and asked.times == house.restored
+        links = links_after(store, max(ask.after if same else 0, pair.stood or 0))
+        if not links:
+            return None
+        note = self._newest() if house.state == "moved" else self._show(0).note
+        size = size_of(note)
+        restored = [row.event for link in links if link.chain and not link.moved and (row := store.entry(link.entry)) is not None]
+        start = _predecessor(restored[-1]) if restored else 0
+        least = min(map(_predecessor, restored), default=size)
+        old = 0 if asked is None else asked.checkpoint.size
+        return Follow(
+            tuple(map(write_link, links)),
+            note,
+            store.consistency(start, size) if 0 < start < size else (),
+            store.consistency(old, size) if 0 < old <= least and old < size else (),
+        )
 
     def _terms(self, pair: PairRow, house: HouseRow) -> bytes | None:
-        return None
+        """What a statement must say that opens the house; for an ADMIN, who may carry it."""
+        if house.state != "closed" or house.owner is None or pair.effective is not PairType.ADMIN:
+            return None
+        return write_terms(terms_of(self._machine, house), house.owner)
+
+
+def _predecessor(event: Event) -> int:
+    """The size of the tree that a restoration goes on from."""
+    match event.get("predecessor"):
+        case (bytes(), int(size), bytes()):
+            return size
+    raise AssertionError("a restoration names the tree it goes on from")
 
 
 def closed_event(reason: str, owner: bytes | None) -> Event:

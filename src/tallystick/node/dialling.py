@@ -27,7 +27,7 @@ from tallystick.pair.pairing import PairKeys, derive_pair_keys
 from tallystick.passage.effect import secret_name
 from tallystick.storage.rows import PairRow
 
-__all__ = ["Address", "Dialled", "addresses_of", "dial", "forget_pair", "keep_addresses"]
+__all__ = ["Address", "Dialled", "addresses_of", "dial", "forget_keys", "forget_pair", "keep_addresses"]
 
 MAX_ADDRESSES: Final = 8
 FAILURES: Final = 2  # connections in one mode that opened and then came to nothing: once may be chance
@@ -87,6 +87,11 @@ def forget_pair(machine: Machine, pairing: bytes) -> None:
     for prefix in ("address", "mode", "offset", "asked", "live"):
         machine.memory.forget(f"{prefix}/{pairing.hex()}")
     machine.memory.times.forget(pairing)
+
+
+def forget_keys(machine: Machine, pairing: bytes) -> None:
+    """What was prepared to knock with is made anew: the house may have other keys now."""
+    machine.knockers.pop(pairing, None)
 
 
 def _of_pair(machine: Machine, pair: PairRow, modes: Sequence[Mode]) -> Call:

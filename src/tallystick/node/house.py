@@ -32,6 +32,7 @@ from tallystick.node.live import LiveTable
 from tallystick.node.machine import Machine
 from tallystick.node.porter import Porter
 from tallystick.node.publisher import Publisher
+from tallystick.node.reopening import Reopening
 from tallystick.node.retention import Retention
 from tallystick.node.rooms import house_routes
 from tallystick.node.sessions import InviteSession, PairSession
@@ -70,6 +71,7 @@ class House:
         self._retention = Retention(machine, self.clock)
         self.publisher = Publisher(machine)
         self.closing = Closing(machine, self.publisher.show, self._shut)
+        self.reopening = Reopening(machine, self.effects, self.clock)
         self.statements = Statements(machine, self.effects, self.clock, self._pair_stood, self.refused)
         self.porter = Porter(machine.settings, machine.reserve, self.clock)
         self._door = Door(self.effects, (), self.clock, self.porter)

@@ -15,6 +15,7 @@ from tallystick.channel.session import Session, severed_record
 from tallystick.diode.telemetry import Severed, parse_telemetry
 from tallystick.errors import Malformed, Refused, TallyError, Unavailable, Unproven
 from tallystick.node.checkpoints import ForkError
+from tallystick.node.checkpointwire import Closed, Told
 from tallystick.node.chronicle import Chronicle, told_closed
 from tallystick.node.connection import Connection
 from tallystick.node.dialling import Dialled
@@ -126,7 +127,7 @@ class HouseStream:
                     self._breach("checkpoint", message)
                 else:
                     # The house hangs up behind it: whoever waits for an answer is told why, though the evidence is not in the ledger yet.
-                    self.failure = self.failure or told_closed(message)
+                    self.failure = self.failure or (told_closed(message) if self.patient is None else None)
                     self._spawn(self._judge(message))
             case _:
                 pass
@@ -153,7 +154,7 @@ class HouseStream:
     async def _judge(self, message: bytes) -> None:
         """The house shows its newest checkpoint: does it continue the one we saw last?"""
         try:
-            answer = await self._chronicle.witnessed(message, self.clock.now_ns())
+            answers = await self._chronicle.witnessed(message, self.clock.now_ns())
         except Malformed:
             self._breach("checkpoint", message)
         except Unproven as error:
@@ -161,12 +162,31 @@ class HouseStream:
         except Refused as error:
             self._fail(error, "closed")
         else:
-            if not self.connection.over and not self.session.sent_end:
-                self.connection.write(self.session.send_checkpoint(answer))
+            for answer in answers:
+                self.say(answer)
             if not self._witnessed.done():
                 self._witnessed.set_result(None)
         if self.failure is not None:
             self.connection.cut("closed")
+
+    def say(self, message: bytes) -> None:
+        """Send a checkpoint message, unless the session is over."""
+        if not self.connection.over and not self.session.sent_end:
+            self.connection.write(self.session.send_checkpoint(message))
+
+    @property
+    def patient(self) -> "asyncio.Queue[Closed | Told] | None":
+        """Where a closed house's words go, for who opens it again."""
+        return self._chronicle.patient
+
+    async def settled(self) -> None:
+        """Wait until the house has shown that it is open, or the session is over."""
+        await asyncio.wait([self._witnessed, self.connection.closed], return_when=asyncio.FIRST_COMPLETED)
+
+    def be_patient(self) -> "asyncio.Queue[Closed | Told]":
+        """From now on a closed house ends no session; what it says is in the queue."""
+        self._chronicle.patient = asyncio.Queue()
+        return self._chronicle.patient
 
     def pause_writing(self) -> None:
         """The socket has enough."""

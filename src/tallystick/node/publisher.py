@@ -20,9 +20,9 @@ from tallystick.errors import Malformed, Refused, TallyError, Unavailable, Unpro
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Grade, Receipt
 from tallystick.node.checkpointwire import Show
-from tallystick.node.closing import times_of
 from tallystick.node.home import Home
 from tallystick.node.machine import Machine, log_name_of
+from tallystick.node.terms import times_of
 from tallystick.storage.rows import CheckpointRow, PairRow
 from tallystick.storage.tiles import PASSING, TileFiles
 from tallystick.storage.tilesource import TileSource

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Final
 
 from tallystick.channel.event import Checkpoint, Confirmed, Data, End, Event, Pairing, Telemetry
 from tallystick.diode.telemetry import Severed, encode_telemetry, parse_telemetry
-from tallystick.errors import Malformed, Refused, TallyError, Unproven
+from tallystick.errors import Refused, TallyError, Unproven
 from tallystick.gate.signal import check_age, check_audience
 from tallystick.gate.statement import parse_bundle
 from tallystick.gate.stream import StreamBook
 from tallystick.keys import KeyId
 from tallystick.ledger.receipt import Receipt
-from tallystick.node.checkpointwire import Ask, Closed, Cosign, Follow, Message, Show, read_message, write_message
+from tallystick.node.bundles import bundle_of, signed_of
+from tallystick.node.checkpointwire import Closed
 from tallystick.node.connection import Connection
+from tallystick.node.exchange import Exchange
 from tallystick.node.host import has_aes_hardware
 from tallystick.node.http import ServerStream
-from tallystick.node.statements import bundle_of, signed_of
 from tallystick.pair.ceremony import HouseCeremony
 from tallystick.pair.genesis import check_genesis
 from tallystick.pair.message import Reason
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 CEREMONY_S: Final = 600.0
 HANDSHAKE_S: Final = 30.0  # until both have proven themselves: machines talk, nobody types
 LATE_S: Final = 10.0  # for the client to read the statement by which the pair stands
-MAX_MESSAGES: Final = 64
 MAX_BACKLOG: Final = 16
 
 log = logging.getLogger("tallystick")
@@ -52,8 +52,7 @@ class PairSession:
         self._connection = connection
         self._knock = knock
         self._stream: ServerStream | None = None
-        self._checkpoints = 0
-        self._shown: bytes | None = None
+        self._exchange = Exchange(house, connection)
         self._severing = False
         self.pair = pair
         self.asker: Asker = self._asker(pair)
@@ -126,7 +125,7 @@ class PairSession:
             case Telemetry(record=record):
                 self._severed(record)
             case Checkpoint(message=message):
-                self._checkpoint(message)
+                self._exchange.take(message, self.pair, self.asker)
             case _:
                 pass
 
@@ -172,41 +171,10 @@ class PairSession:
             self._severing = True  # thousands of these frames are one severance
             self._house.spawn(self._house.sever(self.pair.pairing, by="peer", reason="peer", tell=False, actor="pair"))
 
-    def _checkpoint(self, message: bytes) -> None:
-        self._checkpoints += 1
-        if self._checkpoints > MAX_MESSAGES:
-            self._connection.cut("limits")
-            return
-        self._house.spawn(self._exchange(message), self._refuse_checkpoint)
-
-    def _refuse_checkpoint(self, error: BaseException) -> None:
-        self._connection.cut("checkpoint")
-
-    async def _exchange(self, message: bytes) -> None:
-        house = self._house
-        match read_message(message):
-            case Ask() as ask:
-                answer = await asyncio.to_thread(house.closing.answer, self.pair, ask, house.clock())
-                if isinstance(answer, Show | Follow):
-                    self._shown = answer.note
-                self._say(answer)
-            case Cosign(line=line):
-                if self._shown is None:
-                    raise Malformed("a cosignature of a checkpoint that was never shown")
-                event = await asyncio.to_thread(house.publisher.cosigned, self.pair, self._shown, line, house.clock())
-                if self.recorded and not house.porter.rates.take(self.pair.pairing, self.pair.effective):
-                    house.machine.store.later(event)
-            case _:
-                raise Unproven("a house shows checkpoints, a client does not")
-
-    def _say(self, message: Message) -> None:
-        if not self._connection.over and not self._connection.session.sent_end:
-            self._connection.write(self._connection.session.send_checkpoint(write_message(message)))
-
     def tell_closed(self, closed: Closed) -> None:
         """Say that the house takes no commands any more, then end: an answer that is under way is none any more."""
         if self.confirmed:
-            self._say(closed)
+            self._exchange.say(closed)
         self._connection.cut("closed", unread=False)
 
     def pause_writing(self) -> None:

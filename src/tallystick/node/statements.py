@@ -9,14 +9,14 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from tallystick.canonical import decode, encode
+from tallystick.canonical import decode
 from tallystick.errors import Malformed, Misuse, Refused, TallyError, Unavailable, Unproven
-from tallystick.gate.opening import BodyDigest, Opened, Opening, encode_opening
 from tallystick.gate.signal import check_age, check_audience
-from tallystick.gate.statement import BUNDLE_VERSION, ProvenStatement, UnprovenStatement, parse_bundle
+from tallystick.gate.statement import UnprovenStatement, parse_bundle
 from tallystick.keys import PublicKey, parse_cose_key
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Receipt
+from tallystick.node.bundles import signed_of
 from tallystick.node.effects import Effects
 from tallystick.node.inviting import check_room
 from tallystick.node.machine import Machine
@@ -25,16 +25,21 @@ from tallystick.pair.invite import invite_id, invite_terms
 from tallystick.pair.pairing import free_label
 from tallystick.pair.statement import (
     VERBS,
+    HouseMigrate,
+    HouseRestore,
     InviteCreate,
     InviteRevoke,
+    KeyResume,
     PairApprove,
     PairDeny,
     PairDowngrade,
+    PairResign,
     PairSever,
     ReplaceAdmins,
     Statement,
     parse_statement,
 )
+from tallystick.passage import house as houses
 from tallystick.passage import invite as invites
 from tallystick.passage import pairing
 from tallystick.passage.pairing import Signed
@@ -47,29 +52,6 @@ from tallystick.storage.rows import KeyRow, PairRow
 _NS: Final = 10**9
 
 log = logging.getLogger("tallystick")
-
-
-def signed_of(proven: ProvenStatement, carried: Asker | None) -> Signed:
-    """The fields of a proven statement as they go into its entry."""
-    body = proven.opening.body
-    if body is None:
-        raise AssertionError("a statement's opening has its body")
-    return Signed(
-        key=bytes(proven.signal.kid),
-        signal=proven.signal.raw,
-        statement=proven.body,
-        salt=body.salt,
-        pairing=None if carried is None else carried.pair,
-        session=None if carried is None else carried.session,
-    )
-
-
-def bundle_of(event: Event) -> bytes:
-    """The bundle that an event's statement came in: what the other side of a pair is shown as proof."""
-    body = event.blob("statement")
-    digest = BodyDigest(length=len(body), sha256=sha256(body))
-    opening = Opening(body=Opened(salt=event.blob("statement_salt"), value=[digest.length, digest.sha256]))
-    return encode([BUNDLE_VERSION, event.blob("signal"), encode_opening(opening), body])
 
 
 class Statements:
@@ -176,6 +158,12 @@ class Statements:
                 return await run(invites.revoked(statement.invite_id, signed=signed, now_ns=now_ns))
             case ReplaceAdmins():
                 return await run(self._replace_admins(statement, signed, now_ns))
+            case PairResign(pairing_id=pair, pair_type=pair_type):
+                return await run(houses.resigned(pair=pair, pair_type=pair_type, signed=signed, now_ns=now_ns))
+            case KeyResume(key=key):
+                return await run(houses.resumed(key, signed=signed, now_ns=now_ns))
+            case HouseRestore() | HouseMigrate():
+                raise Refused("this statement is not taken over the door", "`tally restore --sign` and `tally migrate to` bring it")
         raise AssertionError("a statement of a kind that the parser does not make")
 
     async def approve(self, statement: PairApprove, signed: Signed, *, now_ns: int, genesis: bool) -> Receipt:

@@ -33,7 +33,7 @@ _BLOCK_BYTES: Final = 49
 _BLOCK_CHARACTERS: Final = 85  # 79 of base32 and 6 of check: 17 groups
 _TYPE_CODES: Final = {PairType.ADMIN: 1, PairType.INPUT: 2, PairType.USER: 3, PairType.INTERFACE: 4}
 _TYPES: Final = {code: kind for kind, code in _TYPE_CODES.items()}
-_HOST: Final = re.compile(r"[A-Za-z0-9.:_%-]{1,253}")
+HOST_FORM: Final = re.compile(r"[A-Za-z0-9.:_%-]{1,253}")
 _IGNORED: Final = re.compile(r"[\s\u00a0\-\u2010-\u2015\u2212]+")
 
 
@@ -269,7 +269,7 @@ def _addresses(values: Sequence[object]) -> tuple[tuple[str, int], ...]:
     addresses: list[tuple[str, int]] = []
     for value in values:
         match value:
-            case [str() as host, int() as port] if _HOST.fullmatch(host) and not isinstance(port, bool) and 1 <= port <= 65_535:
+            case [str() as host, int() as port] if HOST_FORM.fullmatch(host) and not isinstance(port, bool) and 1 <= port <= 65_535:
                 addresses.append((host, port))
             case _:
                 raise Malformed("invite: an address is a host and a port from 1 to 65535")

@@ -10,6 +10,7 @@ from typing import Final, TypeAlias, TypeVar
 from tallystick.canonical import Encodable, Value, decode, encode
 from tallystick.errors import Malformed, Misuse, TallyError
 from tallystick.keys import KeyId, KeyKind, PublicKey, parse_cose_key, pinned
+from tallystick.pair.invite import HOST_FORM
 from tallystick.pair.message import LABEL_FORM, MAX_BUNDLE_BYTES, MAX_ENTRY_INDEX
 from tallystick.pair.pairing import PairType, Suite
 
@@ -20,6 +21,8 @@ ACTIONS: Final = ("metadata", "read", "egress", "propose", "write", "admin")
 DENY_REASONS: Final = ("denied", "wrong-words", "unknown-machine", "expired")
 SEVER_REASONS: Final = ("unspecified", "lost", "stolen", "retired", "compromised")
 _MAX_TTL_S: Final = 600
+MAX_SEEN: Final = 64
+MAX_ADDRESSES: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +101,60 @@ class ReplaceAdmins:
     admins: tuple[PublicKey, ...]
 
 
-Statement: TypeAlias = PairApprove | PairDeny | PairSever | PairDowngrade | InviteCreate | InviteRevoke | ReplaceAdmins
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HouseRestore:
+    """The house opens again: the tree of `size` entries with this root goes on under the name `log` (docs/spec/restore.md, section 4).
+
+    `origin`: SHA-256 of its name until now.  `seen`: the newest checkpoints that its pairs showed: origin hash, size, root.
+    """
+
+    origin: bytes
+    size: int
+    root: bytes
+    log: str
+    seen: tuple[tuple[bytes, int, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairResign:
+    """After a restore a person stands by the pair again."""
+
+    pairing_id: bytes
+    pair_type: PairType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyResume:
+    """A suspended key stands again."""
+
+    key: KeyId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HouseMigrate:
+    """The house moves to the machine with these keys (docs/spec/restore.md, section 7). `log`: Ed25519 and ML-DSA-44."""
+
+    origin: bytes
+    static: bytes
+    signing: PublicKey
+    witness: PublicKey
+    log: tuple[bytes, bytes]
+    addresses: tuple[tuple[str, int], ...]
+
+
+Statement: TypeAlias = (
+    PairApprove
+    | PairDeny
+    | PairSever
+    | PairDowngrade
+    | InviteCreate
+    | InviteRevoke
+    | ReplaceAdmins
+    | HouseRestore
+    | PairResign
+    | KeyResume
+    | HouseMigrate
+)
 
 VERBS: Final[dict[type[Statement], str]] = {
     PairApprove: "pair.approve",
@@ -108,6 +164,10 @@ VERBS: Final[dict[type[Statement], str]] = {
     InviteCreate: "invite.create",
     InviteRevoke: "invite.revoke",
     ReplaceAdmins: "key.replace-admins",
+    HouseRestore: "house.restore",
+    PairResign: "pair.resign",
+    KeyResume: "key.resume",
+    HouseMigrate: "house.migrate",
 }
 
 
@@ -124,7 +184,7 @@ def encode_statement(statement: Statement) -> bytes:
 
 def parse_statement(raw: bytes) -> Statement:
     """Read a body. Raises: Malformed for an unknown verb, a missing or further field, or a value out of range."""
-    value = decode(raw, max_bytes=MAX_STATEMENT_BYTES, max_depth=3, max_items=128)
+    value = decode(raw, max_bytes=MAX_STATEMENT_BYTES, max_depth=3, max_items=512)
     if not isinstance(value, dict):
         raise Malformed("statement: not a map")
     form = dict(value)
@@ -176,6 +236,34 @@ def parse_statement(raw: bytes) -> Statement:
             if len({key.key_id for key in keys}) != len(keys):
                 raise Malformed("statement: one admin key twice")
             return ReplaceAdmins(origin=_hash(origin), admins=keys)
+        case {"origin": origin, "size": size, "root": root, "log": log, "seen": list(seen), **rest} if verb == "house.restore" and not rest:
+            if len(seen) > MAX_SEEN:
+                raise Malformed(f"statement: at most {MAX_SEEN} checkpoints")
+            return HouseRestore(
+                origin=_hash(origin),
+                size=_whole(size, 1, MAX_ENTRY_INDEX),
+                root=_hash(root),
+                log=_log_name(log),
+                seen=tuple(_checkpoint(each) for each in seen),
+            )
+        case {"pairing": pairing, "type": kind, **rest} if verb == "pair.resign" and not rest:
+            return PairResign(pairing_id=_hash(pairing), pair_type=_one_of(PairType, kind))
+        case {"key": key, **rest} if verb == "key.resume" and not rest:
+            return KeyResume(key=KeyId(_hash(key)))
+        case {
+            "origin": origin, "static": static, "signing": signing, "witness": witness, "log": [bytes(ed25519), bytes(ml_dsa)],
+            "addresses": list(addresses), **rest,
+        } if verb == "house.migrate" and not rest:  # fmt: skip
+            if not 1 <= len(addresses) <= MAX_ADDRESSES:
+                raise Malformed(f"statement: 1 to {MAX_ADDRESSES} addresses")
+            return HouseMigrate(
+                origin=_hash(origin),
+                static=pinned(KeyKind.X25519, _hash(static)).raw,
+                signing=_signing_key(signing),
+                witness=pinned(KeyKind.ED25519, _hash(witness)),
+                log=(pinned(KeyKind.ED25519, _hash(ed25519)).raw, pinned(KeyKind.ML_DSA_44, ml_dsa).raw),
+                addresses=tuple(_address(each) for each in addresses),
+            )
         case _:
             raise Malformed("statement: not a statement of this version")
 
@@ -220,6 +308,21 @@ def _fields(statement: Statement) -> dict[str, Encodable]:
             return {"invite": s.invite_id}
         case ReplaceAdmins() as s:
             return {"origin": s.origin, "admins": [key.cose_key() for key in s.admins]}
+        case HouseRestore() as s:
+            return {"origin": s.origin, "size": s.size, "root": s.root, "log": s.log, "seen": [list(each) for each in s.seen]}
+        case PairResign() as s:
+            return {"pairing": s.pairing_id, "type": s.pair_type.value}
+        case KeyResume() as s:
+            return {"key": bytes(s.key)}
+        case HouseMigrate() as s:
+            return {
+                "origin": s.origin,
+                "static": s.static,
+                "signing": s.signing.cose_key(),
+                "witness": s.witness.raw,
+                "log": list(s.log),
+                "addresses": [list(each) for each in s.addresses],
+            }
 
 
 def _approve(statement: PairApprove) -> PairApprove:
@@ -238,6 +341,25 @@ def _whole(value: Value, least: int, most: int) -> int:
     if type(value) is not int or not least <= value <= most:
         raise Malformed(f"statement: a number from {least} to {most} is missing")
     return value
+
+
+def _log_name(value: Value) -> str:
+    if not isinstance(value, str) or not 1 <= len(value) <= 255 or not all("!" <= each <= "~" and each != "+" for each in value):
+        raise Malformed("statement: the name of a log is missing")
+    return value
+
+
+def _checkpoint(value: Value) -> tuple[bytes, int, bytes]:
+    if not isinstance(value, list) or len(value) != 3:
+        raise Malformed("statement: a checkpoint is an origin hash, a size and a root")
+    return _hash(value[0]), _whole(value[1], 0, MAX_ENTRY_INDEX), _hash(value[2])
+
+
+def _address(value: Value) -> tuple[str, int]:
+    match value:
+        case [str(host), int(port)] if HOST_FORM.fullmatch(host) and type(port) is int and 1 <= port <= 65_535:
+            return host, port
+    raise Malformed("statement: an address is a host and a port")
 
 
 def _entry(value: Value) -> EntryRef:

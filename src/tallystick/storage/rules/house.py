@@ -21,6 +21,8 @@ MOVED: Final = "moved"
 ROLLED_BACK: Final = "rolled-back"
 RESTORING: Final = "restoring"
 
+MAX_STEP: Final = 64  # restorations that a backup may not know of
+
 WORDS: Final[Mapping[str, str]] = {
     ROLLED_BACK: "this house is closed: its ledger was rolled back",
     RESTORING: "this house is closed: it was restored from a backup",
@@ -137,9 +139,10 @@ def _restored(state: State, event: Event, index: int) -> None:
         raise Refused(f"this house is {house.state}: there is nothing to open again")
     if admin_signed(state, event) != house.owner:
         raise Unproven("this is not the human key that was named at the house", "At the house: `tally restore --owner KEYID`.")
-    name = restored_name(house.first_name, house.restored + 1)
-    if event.text("log_name") != name:
-        raise Refused(f"from here on the log is called {name}")
+    name = event.text("log_name")
+    times = next((k for k in range(house.restored + 1, house.restored + MAX_STEP) if name == restored_name(house.first_name, k)), None)
+    if times is None:
+        raise Refused("from here on the log has a later name", f"{restored_name(house.first_name, house.restored + 1)}, or the next ones")
     state.run("UPDATE invites SET state = 'void', ended = ? WHERE state = 'open'", (index,))
     state.run("UPDATE proposals SET state = 'void', ended = ? WHERE state IN ('held', 'approved')", (index,))
     state.run("UPDATE pairs SET state = 'broken', ended = ? WHERE state = 'pending'", (index,))
@@ -151,8 +154,8 @@ def _restored(state: State, event: Event, index: int) -> None:
     )
     state.run("UPDATE pairs SET state = 'restored' WHERE state = 'standing' AND role = 'house'")
     state.run(
-        "UPDATE house SET state = 'open', why = NULL, size = 0, owner = NULL, log_name = ?, restored = restored + 1",
-        (name,),
+        "UPDATE house SET state = 'open', why = NULL, size = 0, owner = NULL, log_name = ?, restored = ?",
+        (name, times),
     )
 
 
