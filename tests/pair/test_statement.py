@@ -18,11 +18,15 @@ from tallystick.pair.statement import (
     SEVER_REASONS,
     VERBS,
     EntryRef,
+    HouseMigrate,
+    HouseRestore,
     InviteCreate,
     InviteRevoke,
+    KeyResume,
     PairApprove,
     PairDeny,
     PairDowngrade,
+    PairResign,
     PairSever,
     ReplaceAdmins,
     Statement,
@@ -45,6 +49,18 @@ EXAMPLES: dict[str, Statement] = {
     ),
     "invite plain": InviteCreate(invite_id=ID, pair_type=PairType.USER, for_key=None, yes=False, ttl_s=1, label=None),
     "revoke": InviteRevoke(invite_id=ID),
+    "restore": HouseRestore(origin=ID, size=7, root=seed("root"), log="tallystick/x/1", seen=((ID, 9, seed("lost")),)),
+    "restore unseen": HouseRestore(origin=ID, size=1, root=seed("root"), log="x", seen=()),
+    "resign": PairResign(pairing_id=ID, pair_type=PairType.INPUT),
+    "resume": KeyResume(key=CLIENT.signing.public.key_id),
+    "migrate": HouseMigrate(
+        origin=ID,
+        static=CLIENT.static.public,
+        signing=CLIENT.signing.public,
+        witness=CLIENT.witness.public,
+        log=(HOUSE.identity.log.raw, HOUSE.identity.log_pq.raw),
+        addresses=(("attic.example", 51877), ("::1", 1)),
+    ),
     "admins": ReplaceAdmins(origin=seed("origin"), admins=(Key("a").public, Key("b", KeyKind.P256).public)),
 }
 EACH = pytest.mark.parametrize("name", EXAMPLES)
@@ -102,7 +118,7 @@ def test_every_field_has_its_type_and_range(name: str) -> None:
             except Malformed:
                 continue
             assert encode_statement(read) == raw
-            assert (key, wrong) in [("for", None), ("label", None), ("yes", True), ("actions", [])]
+            assert (key, wrong) in [("for", None), ("label", None), ("yes", True), ("actions", []), ("size", 601), ("seen", [])]
 
 
 WRONG: list[tuple[str, dict[int | str, Any]]] = [
@@ -128,6 +144,17 @@ WRONG: list[tuple[str, dict[int | str, Any]]] = [
     ("invite", {"ttl": 601}),
     ("invite", {"yes": 1}),
     ("admins", {"admins": []}),
+    ("restore", {"size": 0}),
+    ("restore", {"log": "a b"}),
+    ("restore", {"log": "a+b"}),
+    ("restore", {"seen": [[bytes(32), 1]]}),
+    ("restore", {"seen": [[bytes(32), 1, bytes(32)]] * 65}),
+    ("migrate", {"static": bytes(32)}),
+    ("migrate", {"log": [bytes(32), bytes(1312)]}),
+    ("migrate", {"addresses": []}),
+    ("migrate", {"addresses": [["a", 1]] * 5}),
+    ("migrate", {"addresses": [["a b", 1]]}),
+    ("migrate", {"addresses": [["a", 0]]}),
     ("admins", {"admins": [Key("a").public.cose_key()] * 2}),
     ("admins", {"admins": [Key(str(i)).public.cose_key() for i in range(9)]}),
 ]

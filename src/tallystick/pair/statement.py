@@ -246,7 +246,7 @@ def parse_statement(raw: bytes) -> Statement:
                 log=_log_name(log),
                 seen=tuple(_checkpoint(each) for each in seen),
             )
-        case {"pairing": pairing, "type": kind, **rest} if verb == "pair.resign" and not rest:
+        case {"pairing": pairing, "as": kind, **rest} if verb == "pair.resign" and not rest:
             return PairResign(pairing_id=_hash(pairing), pair_type=_one_of(PairType, kind))
         case {"key": key, **rest} if verb == "key.resume" and not rest:
             return KeyResume(key=KeyId(_hash(key)))
@@ -311,7 +311,7 @@ def _fields(statement: Statement) -> dict[str, Encodable]:
         case HouseRestore() as s:
             return {"origin": s.origin, "size": s.size, "root": s.root, "log": s.log, "seen": [list(each) for each in s.seen]}
         case PairResign() as s:
-            return {"pairing": s.pairing_id, "type": s.pair_type.value}
+            return {"pairing": s.pairing_id, "as": s.pair_type.value}
         case KeyResume() as s:
             return {"key": bytes(s.key)}
         case HouseMigrate() as s:
