@@ -616,7 +616,7 @@ def test_a_name_the_file_system_cannot_take_is_malformed(root: Path) -> None:
     """ENAMETOOLONG is the client's doing."""
 
     class Short(Disk):
-        def mkdir(self, name: str, at: int, mode: int = 0o777) -> None:
+        def mkdir(self, name: str, at: int, mode: int = 0o750) -> None:
             if len(name) > 10:
                 raise OSError(errno.ENAMETOOLONG, "")
             super().mkdir(name, at, mode)

@@ -86,7 +86,12 @@ class Home:
         if len(os.fsencode(home.house_socket)) > MAX_SOCKET_PATH_BYTES:
             raise Misuse(f"the path of the home is too long for a socket: {path}", "choose a home of at most 90 characters")
         try:
-            path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+            for parent in reversed(path.absolute().parents):
+                if not parent.exists():
+                    parent.mkdir(
+                        mode=DIRECTORY_MODE, exist_ok=True
+                    )  # XDG Base Directory 0.8; whoever could write there could move the home
+            path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
         except FileExistsError:
             raise Misuse(f"{path} is not a directory", "choose another TALLY_HOME") from None
         except OSError as error:

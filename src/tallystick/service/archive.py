@@ -19,7 +19,7 @@ from typing import Final
 
 from tallystick.errors import Misuse, Refused, TallyError, Unavailable, Unproven
 from tallystick.service.changes import Change, Changes
-from tallystick.service.disk import Disk, telling
+from tallystick.service.disk import FOLDER_MODE, Disk, telling
 from tallystick.service.names import RESERVED, SafePath, is_safe_name
 from tallystick.service.reading import Entry, OpenFile, Page, Stat, Summary, hash_of
 from tallystick.service.records import Journal, Known, Record, unlink_quietly
@@ -66,7 +66,10 @@ class Archive:
         fds: dict[str, int] = {}
         try:
             with telling("open the archive's directory"):
-                root.mkdir(mode=0o700, parents=True, exist_ok=True)
+                for parent in reversed(root.absolute().parents):
+                    if not parent.exists():
+                        parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
+                root.mkdir(mode=0o700, exist_ok=True)
                 # The root itself may be a link: its owner chose it. Nothing below it may.
                 fds["root"] = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 fds["own"] = _make(RESERVED, fds["root"], disk)

@@ -19,6 +19,8 @@ NO_SUCH_FILE: Final = "no such file"
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a FIFO somebody planted must not wait for its writer.
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+FILE_MODE: Final = 0o640  # of what the archive makes; a narrower umask narrows them
+FOLDER_MODE: Final = 0o750
 _CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _APPEND: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _RENAME_NOREPLACE: Final = 1  # linux/fs.h; renameat2(2)
@@ -75,9 +77,9 @@ class Disk:
         return fd
 
     def create(self, name: str, at: int) -> int:
-        """Create a file that did not exist; the umask of the service says who may read it."""
+        """Create a file that did not exist: for its owner and whoever is in the group, never for all, whatever the umask."""
         self.before("create")
-        return os.open(name, _CREATE, 0o666, dir_fd=at)
+        return os.open(name, _CREATE, FILE_MODE, dir_fd=at)
 
     def reopen(self, name: str, at: int) -> int:
         return os.open(name, _APPEND, dir_fd=at)
@@ -98,7 +100,7 @@ class Disk:
         self.before("fsync")
         os.fsync(fd)
 
-    def mkdir(self, name: str, at: int, mode: int = 0o777) -> None:
+    def mkdir(self, name: str, at: int, mode: int = FOLDER_MODE) -> None:
         self.before("mkdir")
         os.mkdir(name, mode, dir_fd=at)
 

@@ -1,6 +1,7 @@
 """init, serve, invite, status, whois, log: a house, and what a machine knows of itself."""
 
 import contextlib
+import os
 import secrets
 import time
 from collections import deque
@@ -15,6 +16,7 @@ from tallystick.node import answers
 from tallystick.node.client import HouseSession
 from tallystick.node.commands.here import ask_house, at_the_house, is_running, pulled, run
 from tallystick.node.commands.where import Passphrase, open_human, submit, the_house
+from tallystick.node.home import FILE_MODE
 from tallystick.node.host import own_address
 from tallystick.node.inviting import invite_offline, invite_view
 from tallystick.node.machine import Machine
@@ -55,8 +57,10 @@ def init(settings: Settings, *, owner: str | None) -> dict[str, Any]:
 
 def _keep_name(machine: Machine) -> None:
     """A name given at `init` stays: it goes into tally.toml, unless there is one already."""
-    with contextlib.suppress(FileExistsError), machine.home.settings_file.open("x", encoding="utf-8") as file:
-        file.write(f'name = "{machine.settings.name}"\n')
+    with contextlib.suppress(FileExistsError):
+        file = os.open(machine.home.settings_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        with os.fdopen(file, "w", encoding="utf-8") as text:
+            text.write(f'name = "{machine.settings.name}"\n')
 
 
 def serve(settings: Settings, *, ready: Callable[[Mapping[str, Any]], None]) -> None:
