@@ -2,7 +2,10 @@
 
 import errno
 import os
+import random
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -370,6 +373,48 @@ def test_many_threads_and_two_publishers(house: Machine) -> None:
         assert house.store.root_at(row.size) == row.root
     makers[0].publish()
     assert published(house).size == house.store.size() == 1201
+
+
+LIFE = """
+import sys
+from pathlib import Path
+from tallystick.ledger.event import Event, Kind
+from tallystick.node import publisher as module
+from tallystick.node.machine import Machine
+from tallystick.node.publisher import Publisher
+from tallystick.node.settings import load
+
+module.FRESH_S = 0.005
+with Machine.open(load({}, home=Path(sys.argv[1]), env={})) as house:
+    it = Publisher(house)
+    it.check()
+    it.start()
+    while True:
+        house.store.append(*[Event.of(Kind.STOPPED, 1, what="ordered")] * 37).result()
+        print(house.store.size(), flush=True)
+"""
+
+
+def test_a_house_that_is_killed_goes_on_where_its_files_are(house: Machine) -> None:
+    """kill -9 while it publishes: nothing half-written is ever read, and the next life publishes everything that was acknowledged."""
+    home, dice = house.home.path, random.Random(7)
+    house.close()
+    acknowledged = 1
+    for _ in range(5):
+        command = [sys.executable, "-c", LIFE, str(home)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": os.pathsep.join(sys.path)}) as life:
+            assert life.stdout is not None
+            for _ in range(dice.randrange(3, 40)):
+                acknowledged = int(life.stdout.readline())
+            time.sleep(dice.random() / 20)
+            life.kill()
+        with Machine.open(load({}, home=home, env={})) as risen:
+            reached = 0 if TileFiles(risen.home.tiles).checkpoint() is None else published(risen).size
+            it = publisher(risen)
+            it.check()
+            assert it.publish().size == risen.store.size() >= max(acknowledged, reached)
+            assert published(risen).size == risen.store.size()
+            assert not list(risen.home.tiles.rglob(".new-*"))
 
 
 # --- Nothing inconsistent ---------------------------------------------------------------------------------------------------------
