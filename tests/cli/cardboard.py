@@ -11,7 +11,13 @@ from tallystick.errors import Refused, TallyError
 
 NS: Final = 1_000_000_000
 # Functions behind an option of a command that has a function of its own.
-OPTIONS: Final = {"versions": "ls --versions", "uploads": "ls --uploads", "give-up": "rm --upload", "house-status": "status --house"}
+OPTIONS: Final = {
+    "versions": "ls --versions",
+    "uploads": "ls --uploads",
+    "give-up": "rm --upload",
+    "house-status": "status --house",
+    **{f"restore-{word}": f"restore --{word}" for word in ("owner", "show", "sign", "pair")},
+}
 HOSTILE: Final = "evil\x1b]0;owned\x07\u202e\r\n"
 
 

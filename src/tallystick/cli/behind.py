@@ -187,6 +187,24 @@ class Commands(Protocol):
     def witness_compare(self, settings: Settings, *, house: str, file: Path) -> Result:
         """Whether somebody else's checkpoint and ours are of one history."""
 
+    def backup(self, settings: Settings, *, target: Path, passphrase: Passphrase, progress: Progress) -> Result:
+        """Everything of this machine in one sealed file."""
+
+    def restore(self, settings: Settings, *, source: Path, owner: str | None, passphrase: Passphrase, progress: Progress) -> Result:
+        """A backup into an empty home."""
+
+    def restore_owner(self, settings: Settings, *, owner: str) -> Result:
+        """At a closed house: who may open it."""
+
+    def restore_show(self, settings: Settings, *, house: str) -> Result:
+        """Why a house is closed, and what its pairs have seen."""
+
+    def restore_sign(self, settings: Settings, *, house: str, passphrase: Passphrase) -> Result:
+        """The owner opens it, and signs the own pair."""
+
+    def restore_pair(self, settings: Settings, *, house: str, names: Sequence[str], passphrase: Passphrase) -> Result:
+        """The owner signs pairs that wait."""
+
     def quickstart(self, settings: Settings, *, once: bool, step: Say) -> Result:
         """A house and four machines in a folder of their own; `step` is told each step as it ends."""
 

@@ -68,6 +68,10 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "erase": Entry("erasing", "erase", "Forget what entries only commit to."),
         "witness": Entry("witness", "witness", "Be a witness of logs, and see who witnesses this one."),
     },
+    "Backup": {
+        "backup": Entry("backup", "backup", "Write this machine into one sealed file."),
+        "restore": Entry("backup", "restore", "Bring a machine back, and open a closed house again."),
+    },
     "This machine": {
         "key": Entry("key", "key", "Make and list human keys."),
         "config": Entry("machine", "config", "Show each setting and where it came from."),

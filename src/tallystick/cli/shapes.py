@@ -114,6 +114,16 @@ STEP: Final[Shape] = {"step": TEXT, "ok": SWITCH, "seconds": REAL, "detail": TEX
 
 SETTING: Final[Shape] = {"name": TEXT, "value": OBJECT, "source": TEXT, "detail": TEXT, "env": TEXT, "doc": TEXT}
 
+WAITING: Final[Shape] = {
+    "name": TEXT,
+    "label": TEXT,
+    "type": TEXT,
+    "state": TEXT,  # standing; restored: it waits to be signed again
+    "pairing": TEXT,
+    "last_knock_ns": MAYBE_NUMBER,
+    "showed": MAYBE_NUMBER,  # entries of the newest checkpoint that it showed and the house does not have
+}
+
 SHAPES: Final[Mapping[str, Shape]] = {
     "init": {"home": TEXT, "name": TEXT, "house": TEXT, "vault": TEXT, "key_class": TEXT, "owner": MAYBE_TEXT, "recovery": TEXT},
     "serve": {"house": TEXT, "address": TEXT, "port": NUMBER, "metrics_port": NUMBER, "pid": NUMBER},
@@ -212,6 +222,28 @@ SHAPES: Final[Mapping[str, Shape]] = {
     "witness ls": {"witnesses": (WITNESS,), "logs": ({"log": TEXT, "name": TEXT, "size": NUMBER},)},
     "witness show": {"house": TEXT, "size": NUMBER, "root": TEXT, "checkpoint": TEXT},
     "witness compare": {"house": TEXT, "ours": NUMBER, "theirs": NUMBER, "newest": NUMBER},
+    "backup": {"file": TEXT, "bytes": NUMBER, "sha256": TEXT, "entries": NUMBER, "root": TEXT, "entry": MAYBE_NUMBER, "seconds": REAL},
+    "restore": {"home": TEXT, "role": TEXT, "house": TEXT, "entries": NUMBER, "time_ns": NUMBER, "owner": MAYBE_TEXT},
+    "restore --owner": {"owner": TEXT, "entry": NUMBER, "entries": NUMBER},
+    "restore --show": {
+        "house": TEXT,
+        "closed": MAYBE_TEXT,  # rolled-back, restoring, moved; null: it is open
+        "owner": MAYBE_TEXT,  # KeyId, hex
+        "entries": MAYBE_NUMBER,  # of the tree that goes on
+        "root": MAYBE_TEXT,
+        "log": MAYBE_TEXT,  # what it will be called
+        "seen": ({"size": NUMBER, "root": TEXT},),  # what pairs have seen and the house has not
+        "pairs": (WAITING,),
+    },
+    "restore --sign": {
+        "house": TEXT,
+        "entry": MAYBE_NUMBER,  # of `restored`; null: it was open
+        "pair_entry": NUMBER,
+        "entries": MAYBE_NUMBER,
+        "log": MAYBE_TEXT,
+        "seen": NUMBER,
+    },
+    "restore --pair": {"pairs": ({"name": TEXT, "type": TEXT, "entry": NUMBER},)},
     "config": {"settings": (SETTING,)},
     "doctor": {"ok": SWITCH, "checks": (CHECK,)},
     "doctor --firewall": {"port": NUMBER, "ruleset": TEXT},
