@@ -1,5 +1,7 @@
 """Events for the benches of the ledger."""
 
+import random
+from functools import lru_cache
 from typing import Protocol
 
 from tallystick.keys.identity import KeyKind, PublicKey
@@ -37,9 +39,12 @@ def origin() -> Event:
     )
 
 
+def _ids(pair: int, *names: str) -> dict[str, bytes]:
+    return {name: sha256(name.encode(), pair.to_bytes(4, "big")) for name in names}
+
+
 def answer(*, pair: int = 0, time_ns: int = START_NS) -> Event:
     """An answer through one of many pairs; its leaf has 256 bytes."""
-    ids = {name: sha256(name.encode(), pair.to_bytes(4, "big")) for name in ("pairing", "key", "session", "signal_hash", "digest")}
     event = Event.of(
         Kind.ANSWER,
         time_ns,
@@ -49,11 +54,30 @@ def answer(*, pair: int = 0, time_ns: int = START_NS) -> Event:
         attestation="none",
         result="ok",
         length=70_000,
-        entry=100_000,
-        cause=100_000,
-        reason="read-by-its-owner",
-        **ids,
+        reason="read-by-the-owner-of-the-key",
+        **_ids(pair, "pairing", "key", "session", "signal_hash", "digest"),
     )
     if len(entry.encode(event)) != LEAF_BYTES:
         raise AssertionError(f"the leaf has {len(entry.encode(event))} bytes")
     return event
+
+
+def refusal(*, pair: int = 0, time_ns: int = START_NS) -> Event:
+    """A refusal through one of many pairs."""
+    ids = _ids(pair, "pairing", "key", "session", "signal_hash")
+    return Event.of(Kind.REFUSED, time_ns, "pair", verdict="refuse", key_class="file", reason="not-within-the-rights-of-the-pair", **ids)
+
+
+def history(first: int, count: int, pairs: int, dice: random.Random) -> list[Event]:
+    """What happens at a busy house, a millisecond apart: nine answers to a refusal, through many pairs."""
+    kinds = _templates(pairs)
+    events: list[Event] = []
+    for at in range(first, first + count):
+        event = kinds[dice.randrange(10) == 0][dice.randrange(pairs)]
+        events.append(Event(kind=event.kind, time_ns=START_NS + at * 1_000_000, actor=event.actor, fields=event.fields))
+    return events
+
+
+@lru_cache
+def _templates(pairs: int) -> tuple[list[Event], list[Event]]:
+    return [answer(pair=pair) for pair in range(pairs)], [refusal(pair=pair) for pair in range(pairs)]

@@ -52,6 +52,16 @@ BARS: Final[Mapping[str, Bar]] = {
     "pair.scale.knock_1m_over_10": Bar(most=1.2),
     "pair.memory.bytes_per_pair": Bar(most=1024),
     "cli.version.cpu_ms": Bar(most=60),
+    "ledger.append_1.ratio_fdatasync": Bar(least=0.5),
+    "ledger.append_64.ratio_sqlite": Bar(least=0.4),
+    "ledger.append_64.ratio_tlog_scales": Bar(least=4),
+    "ledger.append_64.ratio_pymerkle": Bar(least=1.2),
+    "ledger.publish.p99_ratio": Bar(most=3),
+    "ledger.verify.entries_per_s": Bar(least=300_000),
+    "ledger.inclusion.us": Bar(most=6),
+    "ledger.checkpoint_verify.us": Bar(most=120),
+    "ledger.scale.append_10m_over_10k": Bar(most=1.2),
+    "ledger.query.p50_ms": Bar(most=5),
 }
 
 
