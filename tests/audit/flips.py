@@ -33,6 +33,19 @@ class Flip:
             file.seek(self.at)
             file.write(bytes((byte ^ 1 << self.bit,)))
 
+    @property
+    def place(self) -> str:
+        """Two flips at different places do not meet."""
+        return self.table or self.file
+
+    def try_apply(self, home: Path) -> bool:
+        """Flip it; False when the database itself refuses such a row (a key twice)."""
+        try:
+            self.apply(home)
+        except sqlite3.IntegrityError:
+            return False
+        return True
+
     def _row(self, path: Path) -> None:
         where = " AND ".join(f"{name} IS ?" for name, _ in self.key)
         keys = [value for _, value in self.key]
