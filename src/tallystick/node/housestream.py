@@ -58,6 +58,7 @@ class HouseStream:
         self.unanswered: bytes | None = None
         self.failure: TallyError | None = None
         self.closing = False
+        self._closed_there: Refused | None = None  # the house takes no commands: told even to whom it answered just before
         self._machine = machine
         self._pair = pair
         loop = asyncio.get_running_loop()
@@ -160,6 +161,7 @@ class HouseStream:
         except Unproven as error:
             self._fail(error, "fork" if isinstance(error, ForkError) else "checkpoint")
         except Refused as error:
+            self._closed_there = error
             self._fail(error, "closed")
         else:
             for answer in answers:
@@ -265,7 +267,7 @@ class HouseStream:
             await asyncio.wait([self.connection.closed], timeout=END_S)
             self.connection.cut("no-end")
         await self._settle()
-        if first and isinstance(self.failure, Unproven | Malformed | Unavailable):
+        if first and (isinstance(self.failure, Unproven | Malformed | Unavailable) or self.failure is self._closed_there):
             raise self.failure
 
     async def _settle(self) -> None:
