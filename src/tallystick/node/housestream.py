@@ -258,6 +258,7 @@ class HouseStream:
         """End in order: the checkpoint is judged, both ends say `end`, and everything is in this machine's ledger.
 
         Raises: Unproven: the house's history was rewritten.  Malformed: the house broke the protocol.  Unavailable: not recorded.
+            Refused: the house is closed.
         """
         first, self.closing = not self.closing, True
         if first and not self.connection.over:
@@ -267,8 +268,9 @@ class HouseStream:
             await asyncio.wait([self.connection.closed], timeout=END_S)
             self.connection.cut("no-end")
         await self._settle()
-        if first and (isinstance(self.failure, Unproven | Malformed | Unavailable) or self.failure is self._closed_there):
-            raise self.failure
+        error = self.failure
+        if first and error is not None and (isinstance(error, Unproven | Malformed | Unavailable) or error is self._closed_there):
+            raise error
 
     async def _settle(self) -> None:
         while self._tasks:
