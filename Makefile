@@ -33,6 +33,7 @@ $(READY): $(LOCKS) pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --only-binary :all: -r requirements/fuzz.txt 2>/dev/null \
 		|| echo "setup: atheris has no wheel for this Python; fuzzing is left out"
+# Judges that others wrote, programs of their own; they ask for Python 3.12 and run on 3.11.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --ignore-requires-python --upgrade \
 		--target $(VENV)/foreign -r requirements/foreign.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .

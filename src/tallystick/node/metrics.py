@@ -28,6 +28,7 @@ GAUGES: Final[Mapping[str, str]] = {
     "ledger_published": "Entries under the published checkpoint.",
     "ledger_unpublished": "Entries that no published checkpoint covers yet.",
     "publication_failing": "1 while checkpoints cannot be published.",
+    "free_bytes": "Free bytes on the disk the home lies on.",
     "uptime_seconds": "Seconds since the house was started.",
 }
 COUNTERS: Final[Mapping[str, str]] = {
@@ -36,6 +37,7 @@ COUNTERS: Final[Mapping[str, str]] = {
     "sessions_confirmed": "Sessions whose first sealed frame verified.",
     "signals_allowed": "Commands that were allowed.",
     "signals_refused": "Commands that were refused.",
+    "commands_not_taken": "Commands that were turned away: too many at once, or no room on the disk.",
     "sessions_cut": "Sessions cut for breaking the protocol.",
     "bytes_in": "Bytes received in sealed frames.",
     "bytes_out": "Bytes sent in sealed frames.",
