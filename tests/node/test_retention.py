@@ -10,6 +10,7 @@ import pytest
 from tallystick.errors import Misuse
 from tallystick.ledger.erasure import covered
 from tallystick.ledger.event import Event, Kind
+from tallystick.node import erasing
 from tallystick.node.house import House
 from tallystick.node.machine import Machine
 from tallystick.node.retention import AT_START_NS, AT_SWEEP_NS, HOUR_NS, Retention, parse_rules, rules_of
@@ -163,8 +164,9 @@ def test_a_house_that_was_off_catches_up(home: Path, clock: Clock) -> None:
         assert living(machine) == []
 
 
-def test_many_are_erased_in_batches(home: Path, clock: Clock) -> None:
+def test_many_are_erased_in_batches(home: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than one batch, each an entry of its own; openings between that stay are in no range."""
+    monkeypatch.setattr(erasing, "BATCH", 512)
     with opened(home, "answer=1h") as machine:
         kept = []
         for _ in range(4):

@@ -1,11 +1,11 @@
-"""Which entries an erasure is about: one, or up to 1,024 ranges of them besides (docs/spec/state.md, section 4)."""
+"""Which entries an erasure is about: one, or ranges of them besides (docs/spec/state.md, section 4)."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final
 
 from tallystick.ledger.event import Event
 
-MAX_RANGES: Final = 1_024
+MAX_RANGES: Final = 1_000
 
 Range = tuple[int, int]
 """The first entry and how many there are."""

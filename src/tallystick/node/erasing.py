@@ -5,17 +5,17 @@ guess them. Erasing destroys it and nothing else: the entry stays, and every pro
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from tallystick.errors import Misuse, Refused, Unavailable
-from tallystick.ledger.erasure import ranges
+from tallystick.ledger.erasure import MAX_RANGES, ranges
 from tallystick.ledger.event import Event, Kind
 from tallystick.node.records import filters_of, whole_number
 from tallystick.storage.sqlite import Store
 
-BATCH: Final = 512  # openings of one entry, and of one turn of the writer
+BATCH: Final = 16_384  # openings of one turn of the writer
 MAX_ASKED: Final = 1_000  # entries and spans that are named one by one
 ASKED: Final = "asked"
 _PAGE: Final = 10_000
@@ -103,15 +103,17 @@ def word_of(reason: object) -> str:
     return text
 
 
-def events(store: Store, entries: Sequence[int], now_ns: int, actor: str, reason: str, **more: Any) -> Iterator[Event]:
-    """The events that erase these entries' openings, a batch each. What stays between two of them is looked up when it is asked for."""
-    for at in range(0, len(entries), BATCH):
-        goes = entries[at : at + BATCH]
-        meant = set(goes)
-        found = ranges((entry, entry in meant) for entry in _with(store.bodied(goes[0], goes[-1]), goes))
-        first, count = found[0]
-        others = (*([(first + 1, count - 1)] if count > 1 else []), *found[1:])
-        yield Event.of(Kind.BODY_ERASED, now_ns, actor, entry=first, erased=others or None, reason=reason, **more)
+def events(store: Store, entries: Sequence[int], now_ns: int, actor: str, reason: str, **more: Any) -> tuple[Event, ...]:
+    """The events that erase these entries' openings: as few as can name them."""
+    meant = set(entries)
+    found = ranges((entry, entry in meant) for entry in _with(store.bodied(entries[0], entries[-1]), entries))
+    made = []
+    for at in range(0, len(found), MAX_RANGES):
+        (first, count), *others = found[at : at + MAX_RANGES]
+        if count > 1:
+            others = [(first + 1, count - 1), *others]
+        made.append(Event.of(Kind.BODY_ERASED, now_ns, actor, entry=first, erased=tuple(others) or None, reason=reason, **more))
+    return tuple(made)
 
 
 def _with(there: Iterable[int], goes: Sequence[int]) -> list[int]:
@@ -126,9 +128,9 @@ def erase(store: Store, entries: Sequence[int], now_ns: int, actor: str, reason:
     """
     last: int | None = None
     late: Unavailable | None = None
-    for event in events(store, entries, now_ns, actor, reason, **more):
+    for at in range(0, len(entries), BATCH):
         try:
-            last = store.append(event).result()[0].index
+            last = store.append(*events(store, entries[at : at + BATCH], now_ns, actor, reason, **more)).result()[-1].index
         except Unavailable as error:
             if store.failure is not None or not error.message.startswith("recorded"):
                 raise

@@ -19,7 +19,7 @@ from typing import Final
 from tallystick.channel.datagram import SECOND_NS
 from tallystick.errors import Misuse, TallyError
 from tallystick.ledger.event import Event, Kind
-from tallystick.node.erasing import BATCH, erase
+from tallystick.node.erasing import erase
 from tallystick.node.machine import Machine
 from tallystick.node.view import kind_of
 from tallystick.storage.sqlite import Store
@@ -142,8 +142,8 @@ class Retention:
                 break
             there = set(store.bodied(rows[0].index, rows[-1].index))
             due = [row.index for row in rows if row.index in there]
-            for first in range(0, len(due), BATCH):
-                erase(store, due[first : first + BATCH], self._clock(), "house", REASON, until=until_ns)
+            if due:
+                erase(store, due, self._clock(), "house", REASON, until=until_ns)
             erased += len(due)
             at = rows[-1].index + 1
         return erased

@@ -28,7 +28,7 @@ from tallystick.storage.projection import PLAIN, project
 from tallystick.storage.rows import CheckpointRow
 from tallystick.storage.rules.house import CHANGES, OPEN
 from tallystick.storage.rules.state import Cell, SignalFork
-from tallystick.storage.targets import fill
+from tallystick.storage.targets import fill, scrub
 from tallystick.tlog.tree import leaf_hash, perfect_root
 
 TILE: Final = 256  # C2SP tlog-tiles: hashes in a full tile
@@ -467,8 +467,11 @@ class Book:
         slots = [slot for (slot,) in self.db.execute("SELECT slot FROM erasing")]
         if slots and self.bodies is not None:
             self.bodies.erase(slots)
+            self.settle_bodies()
+            scrub(self.db)
         self.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        self.db.executemany("DELETE FROM erasing WHERE slot = ?", [(slot,) for slot in slots])
+        with self.db:
+            self.db.executemany("DELETE FROM erasing WHERE slot = ?", [(slot,) for slot in slots])
 
     def sweep(self) -> None:
         """At a start: write bodies again that a crash may have taken, destroy those of groups that were never committed, and finish
