@@ -221,8 +221,11 @@ class Readers:
         if verdict is not None:
             conditions.append(("verdict = ?", (verdict,)))
             drivers = drivers or ([(COLUMNS["verdict"], verdict)] if verdict != "allow" else None)
+        beside = ""
         if codes := sorted({int(kind) for kind in kinds}):
             conditions.append((f"kind IN ({', '.join('?' * len(codes))})", tuple(codes)))
+            if drivers is not None:  # in a page there are hundreds of postings, but a dozen leaves
+                beside = f" CROSS JOIN postings k ON k.col = {COLUMNS['kind']} AND k.value IN ({str(codes)[1:-1]}) AND k.idx = p.idx"
             drivers = drivers or [(COLUMNS["kind"], code) for code in codes]
         for operator, time_ns in ((">=", since_ns), ("<=", until_ns)):
             if time_ns is not None:
@@ -231,8 +234,8 @@ class Readers:
         values = tuple(value for _, values in conditions for value in values)
         order = f"ORDER BY e.idx {'DESC' if newest_first else 'ASC'} LIMIT ?"
         indexed = (
-            "SELECT p.idx, leaf FROM postings p CROSS JOIN entries e ON e.idx = p.idx"
-            f" WHERE col = ? AND value = ? AND p.idx >= ? AND p.idx < ?{where} {order.replace('e.idx', 'p.idx')}"
+            f"SELECT p.idx, leaf FROM postings p{beside} CROSS JOIN entries e ON e.idx = p.idx"
+            f" WHERE p.col = ? AND p.value = ? AND p.idx >= ? AND p.idx < ?{where} {order.replace('e.idx', 'p.idx')}"
         )
         bare = f"SELECT e.idx, leaf FROM entries e WHERE e.idx >= ? AND e.idx < ?{where} {order}"
         with self.moment():
