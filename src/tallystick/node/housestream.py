@@ -268,9 +268,9 @@ class HouseStream:
             await asyncio.wait([self.connection.closed], timeout=END_S)
             self.connection.cut("no-end")
         await self._settle()
-        error = self.failure
-        if first and error is not None and (isinstance(error, Unproven | Malformed | Unavailable) or error is self._closed_there):
-            raise error
+        told = isinstance(self.failure, Unproven | Malformed | Unavailable) or self.failure is self._closed_there
+        if first and told and self.failure is not None:
+            raise self.failure
 
     async def _settle(self) -> None:
         while self._tasks:
