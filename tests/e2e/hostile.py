@@ -14,7 +14,8 @@ from typing import Any, Final
 from tallystick.channel.event import Data, Event
 from tallystick.channel.session import Session
 from tallystick.node.connection import Connection
-from tallystick.node.doorstep import Arrival, Doorstep, ephemeral
+from tallystick.node.doorstep import Arrival, Doorstep
+from tallystick.node.ephemerals import ephemeral
 from tallystick.node.machine import Machine
 from tallystick.pair.pairing import Role, derive_pair_keys
 from tallystick.passage.effect import secret_name
@@ -93,7 +94,7 @@ class _Host:
         return True
 
     async def arrived(self, arrival: Arrival) -> None:
-        row = None if arrival.pair is None else self._machine.store.pair(arrival.pair)
+        row = arrival.pair
         if row is None:
             arrival.opened.close()
             return

@@ -111,6 +111,7 @@ def _of_pair(machine: Machine, pair: PairRow, modes: Sequence[Mode]) -> Call:
         knocker=knocker,
         mac_key=keys.to_house.mac,
         times=lambda: (clock.next_ns(),),
+        ephemerals=machine.ephemerals,
         order=order,
         clock=clock,
         keys=keys,
@@ -138,6 +139,7 @@ def _of_invite(machine: Machine, invite: Invite, modes: Sequence[Mode]) -> Call:
         knocker=Knocker.of_invite(keys=keys, static=static, house_static=invite.house_static, pair_type=invite.pair_type),
         mac_key=keys.mac,
         times=InviteClock(invite.expires_s * _NS).times,
+        ephemerals=machine.ephemerals,
         order=lambda _: tuple(modes) or fixed_modes(machine) or ASKED_MODES,
     )
 

@@ -8,7 +8,6 @@ import asyncio
 import logging
 import secrets
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -24,16 +23,16 @@ from tallystick.net import bpf
 from tallystick.net.stream import Opened
 from tallystick.net.tcp import house_open
 from tallystick.net.udp import Origin, UdpPort
+from tallystick.node.ephemerals import Ephemerals, ephemeral
 from tallystick.node.machine import Machine
 from tallystick.pair.invite import invite_keys
 from tallystick.pair.pairing import PairKeys, Role, Suite, derive_pair_keys
 from tallystick.passage.effect import invite_name, secret_name
 from tallystick.passage.knock import Connection as Knock
-from tallystick.primitives import X25519KeyPair, sha256
+from tallystick.primitives import sha256
 from tallystick.storage.rows import InviteRow, PairRow
 
 _SALT_BYTES: Final = 32
-_AHEAD: Final = 16  # ephemeral keys drawn while nobody waits for them
 _FRESH_NS: Final = 100_000_000  # a session's first frame has 3 s from its beginning: one made earlier than this is made anew
 
 log = logging.getLogger("tallystick")
@@ -41,14 +40,17 @@ log = logging.getLogger("tallystick")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """A connection that a knock led to. Not confirmed: its first frame must verify. Exactly one of `pair` and `invite` is given."""
+    """A connection that a knock led to. Not confirmed: its first frame must verify.
+
+    Exactly one of `pair` and `invite` is given; `pair` as it was when the knock was answered.
+    """
 
     opened: Opened
     handshake: Handshake
     session: Session
     knock: Knock
     remote_static: bytes = field(repr=False)
-    pair: bytes | None = None
+    pair: PairRow | None = None
     invite: bytes | None = None
 
 
@@ -65,11 +67,6 @@ class Host(Protocol):
         """A connection stands at the door."""
 
 
-def ephemeral() -> X25519KeyPair:
-    """A fresh ephemeral key pair."""
-    return X25519KeyPair.from_private(secrets.token_bytes(32))
-
-
 class Doorstep:
     """Who may knock, and what happens when somebody does."""
 
@@ -84,7 +81,8 @@ class Doorstep:
         self._pairs: dict[int, bytes] = {}
         self._suites: dict[bytes, Suite] = {}
         self._next_number = 1
-        self._ahead = deque(ephemeral() for _ in range(_AHEAD))
+        self._ephemerals = Ephemerals()
+        self._ephemerals.refill()
         self._can_filter = bpf.can_filter_tcp()
         self.datagrams = 0
         self.admitted = 0
@@ -188,7 +186,7 @@ class Doorstep:
         """A knock held: connect towards it, answer, hand the connection on."""
         pair = None if admit.pair is None else self._pairs.get(admit.pair)
         suite = None if pair is None else self._suites[pair]
-        met: list[tuple[Handshake, Session, int]] = []
+        met: list[tuple[Handshake, Session, PairRow | None, int]] = []
         try:
             if pair is None and admit.invite is None:
                 return  # severed between two turns of the loop
@@ -197,12 +195,12 @@ class Doorstep:
             mode, key = await self._choose(admit.mode, pair, admit.invite, datagram)
 
             def answer(port: int) -> None:
-                fresh = self._ahead.popleft() if self._ahead else ephemeral()
-                reply, handshake = admit.answer(tcp_port=port, mode=mode, ephemeral=fresh)
+                reply, handshake = admit.answer(tcp_port=port, mode=mode, ephemeral=self._ephemerals.draw())
                 if self._udp is not None:
                     self._udp.send(reply, origin)
                 # While the client connects, what it will meet is made ready.
-                met.append((handshake, self._session(suite, handshake), time.monotonic_ns()))
+                row = None if pair is None else self._machine.store.pair(pair)
+                met.append((handshake, self._session(suite, handshake), row, time.monotonic_ns()))
 
             remote = origin.remote.at(_port(admit, mode, origin))
             opened = await house_open(mode, origin.local, remote, md5_key=key, on_ready=answer)
@@ -211,7 +209,7 @@ class Doorstep:
             return
         finally:
             self._keeper.ended(admit.ticket)
-        ((handshake, session, made_ns),) = met
+        ((handshake, session, row, made_ns),) = met
         if time.monotonic_ns() - made_ns > _FRESH_NS:
             session = self._session(suite, handshake)
         knock = Knock(
@@ -229,12 +227,11 @@ class Doorstep:
                 session=session,
                 knock=knock,
                 remote_static=admit.remote_static,
-                pair=pair,
+                pair=row,
                 invite=None if pair is not None else admit.invite,
             )
         )
-        while len(self._ahead) < _AHEAD:
-            self._ahead.append(ephemeral())
+        self._ephemerals.refill()
 
     def _session(self, suite: Suite | None, handshake: Handshake) -> Session:
         if suite is None:

@@ -310,9 +310,9 @@ class House:
         """A connection stands at the door: a session of a pair, or the ceremony of an invite."""
         opened = arrival.opened
         if arrival.pair is not None:
-            # The pair may have been severed while the connection opened.
-            row = self.machine.store.pair(arrival.pair)
-            if row is None or not row.heard or arrival.pair not in self._step:
+            # The pair may have been severed while the connection opened. If it was narrowed, `session_confirmed` will see it.
+            row = arrival.pair
+            if not row.heard or row.pairing not in self._step:
                 opened.close()
                 return
             connection = Connection(arrival.session, opened, self.clock)

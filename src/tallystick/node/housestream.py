@@ -5,7 +5,6 @@ version 1, or a checkpoint that continues the last one we saw takes the session 
 """
 
 import asyncio
-import secrets
 import time
 from collections.abc import Coroutine
 from typing import Any, Final
@@ -19,13 +18,13 @@ from tallystick.node.checkpointwire import Closed, Told
 from tallystick.node.chronicle import Chronicle, told_closed
 from tallystick.node.connection import Connection
 from tallystick.node.dialling import Dialled
+from tallystick.node.ephemerals import ephemeral
 from tallystick.node.halves import end
 from tallystick.node.houseclock import steady_ns
 from tallystick.node.httpclient import HttpClient
 from tallystick.node.machine import Machine
 from tallystick.node.pairclock import PairClock
 from tallystick.pair.pairing import Role
-from tallystick.primitives import X25519KeyPair
 from tallystick.storage.rows import PairRow
 
 CHECKPOINT_S: Final = 2.0
@@ -48,7 +47,7 @@ class HouseStream:
             handshake=dialled.handshake,
             suite=pair.suite,
             static=machine.vault.machine.static,
-            ephemeral=lambda: X25519KeyPair.from_private(secrets.token_bytes(32)),
+            ephemeral=ephemeral,
             now_ns=self._stream_ns(),
         )
         self.connection = Connection(self.session, dialled.opened, self._stream_ns)
@@ -267,6 +266,7 @@ class HouseStream:
             self.connection.end(None)
             await asyncio.wait([self.connection.closed], timeout=END_S)
             self.connection.cut("no-end")
+        self._machine.ephemerals.refill()
         await self._settle()
         told = isinstance(self.failure, Unproven | Malformed | Unavailable) or self.failure is self._closed_there
         if first and told and self.failure is not None:

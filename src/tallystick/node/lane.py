@@ -8,7 +8,6 @@ the first frame of the stream verifies.
 
 import asyncio
 import contextlib
-import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -23,9 +22,10 @@ from tallystick.net import udp
 from tallystick.net.address import Endpoint
 from tallystick.net.dial import ClientPort
 from tallystick.net.stream import OPEN_SECONDS, VISIBLE, Opened
+from tallystick.node.ephemerals import Ephemerals
 from tallystick.node.pairclock import PairClock
 from tallystick.pair.pairing import PairKeys
-from tallystick.primitives import X25519KeyPair, sha256
+from tallystick.primitives import sha256
 
 MODE_S: Final = 0.5  # docs/spec/knock.md, section 7
 MAX_TURN: Final = 4  # a mode gets up to this many times as long in later rounds
@@ -67,6 +67,7 @@ class Call:
     mac_key: bytes = field(repr=False)
     times: Callable[[], tuple[int, ...]]
     order: Callable[[Endpoint], tuple[Mode, ...]]
+    ephemerals: Ephemerals
     clock: PairClock | None = None
     keys: PairKeys | None = field(default=None, repr=False)
     answered: bool = False
@@ -167,8 +168,8 @@ class Lane:
 
     def _knock(self, attempt: _Attempt) -> None:
         for time_ns in self._call.times():
-            ephemeral = X25519KeyPair.from_private(secrets.token_bytes(32))
-            sent = self._call.knocker.knock(time_ns=time_ns, tcp_port=attempt.port.number, mode=attempt.mode, ephemeral=ephemeral)
+            fresh = self._call.ephemerals.draw()
+            sent = self._call.knocker.knock(time_ns=time_ns, tcp_port=attempt.port.number, mode=attempt.mode, ephemeral=fresh)
             attempt.sent.append((sent, self._loop.time()))
             self._udp.send(sent.datagram)
 

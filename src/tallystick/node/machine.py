@@ -11,6 +11,7 @@ from tallystick.errors import Misuse, Refused
 from tallystick.keys import KeyId
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Receipt
+from tallystick.node.ephemerals import Ephemerals
 from tallystick.node.home import Home
 from tallystick.node.memory import Memory
 from tallystick.node.reserve import Reserve
@@ -42,6 +43,8 @@ class Machine:
     reserve: Reserve
     knockers: dict[bytes, tuple[PairKeys, Knocker]] = field(default_factory=dict, repr=False)
     """By pairing id, what this process has already made of a pair's secret to knock with (node/dialling.py)."""
+    ephemerals: Ephemerals = field(default_factory=lambda: Ephemerals(2), repr=False)
+    """For the next knocks: drawn when a session ends."""
 
     @classmethod
     def create(cls, settings: Settings, role: Role, *, owner: KeyId | None = None) -> tuple[Self, RecoveryKey | None]:
