@@ -27,6 +27,7 @@ from tallystick.node.housestream import HouseStream
 from tallystick.node.httpclient import HOST, Body, Response
 from tallystick.node.local import error_from_body
 from tallystick.node.machine import Machine
+from tallystick.node.reports import Reports
 from tallystick.node.signing import sign_request
 from tallystick.primitives import sha256
 from tallystick.storage.rows import PairRow
@@ -55,21 +56,24 @@ class TooOften(Unavailable):
 class HouseSession:
     """One confirmed session with a house. One request after the other; close it when done."""
 
-    def __init__(self, machine: Machine, pair: PairRow, dialled: Dialled, *, patient: bool = False) -> None:
+    def __init__(self, machine: Machine, pair: PairRow, dialled: Dialled, *, patient: bool = False, reports: Reports | None = None) -> None:
         """Use `HouseSession.open`."""
         self.machine = machine
         self.pair = pair
         self.dialled = dialled
-        self.stream = HouseStream(machine, pair, dialled)
+        self.stream = HouseStream(machine, pair, dialled, reports)
         if patient:
             self.stream.be_patient()
         self._n = 0
 
     @classmethod
-    async def open(cls, machine: Machine, pair: PairRow, *, timeout_s: float | None = None, patient: bool = False) -> Self:
+    async def open(
+        cls, machine: Machine, pair: PairRow, *, timeout_s: float | None = None, patient: bool = False, reports: Reports | None = None
+    ) -> Self:
         """Knock, connect, and wait until the house has proven itself.
 
         Args: patient: a house that is closed ends no session: what it says comes by `told` (docs/spec/restore.md, section 3).
+            reports: where the house's telemetry goes.
         Raises: Refused: the pair does not stand.  Unavailable: silence, or no connection.  Misuse: we are the house of this pair.
         """
         pair = await usable(machine, pair, time.time_ns())
@@ -78,7 +82,7 @@ class HouseSession:
         while True:
             left = [mode for mode in ASKED_MODES if failed[mode] < FAILURES] if max(failed.values(), default=0) >= FAILURES else []
             patience = deadline - asyncio.get_running_loop().time()
-            session = cls(machine, pair, await dial(machine, pair, timeout_s=patience, modes=left), patient=patient)
+            session = cls(machine, pair, await dial(machine, pair, timeout_s=patience, modes=left), patient=patient, reports=reports)
             try:
                 await session.stream.start()
             except Unavailable:

@@ -51,7 +51,8 @@ class Exchange:
             case Cosign(line=line):
                 if self._shown is None:
                     raise Malformed("a cosignature of a checkpoint that was never shown")
-                if not house.closing.moved:
+                # A recorded cosignature is an entry: it counts as what the pair asks, and waits for room on the disk.
+                if not house.closing.moved and not house.machine.reserve.low and not house.porter.rates.take(pair.pairing, pair.effective):
                     house.machine.store.later(await asyncio.to_thread(house.publisher.cosigned, pair, self._shown, line, house.clock()))
             case _:
                 raise Unproven("a house shows checkpoints, a client does not")

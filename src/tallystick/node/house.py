@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, TypeVar
 
 from tallystick.channel.datagram import SECOND_NS
+from tallystick.diode.telemetry import Health, HealthState
 from tallystick.errors import Misuse, TallyError, Unavailable
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Receipt
@@ -125,6 +126,7 @@ class House:
         if self._doorstep is not None:
             self._doorstep.close()
         open_sessions = [session for sessions in self._sessions.values() for session in sessions]
+        self._tell_health(HealthState.CLOSING)
         for session in open_sessions:
             session.shutdown()
         with contextlib.suppress(TimeoutError):
@@ -189,7 +191,8 @@ class House:
                 continue
             beat += 1
             jump_ns = self._clock.jump_ns()
-            self.machine.reserve.look()
+            if self.machine.reserve.look():
+                self._tell_health(HealthState.DEGRADED if self.machine.reserve.low else HealthState.OK)
             if self.machine.store.failure is not None:
                 log.error("the ledger has stopped; so does the house", extra={"reason": self.machine.store.failure.message})
                 self.failed.set()
@@ -473,6 +476,17 @@ class House:
             **self.publisher.figures(),
             "uptime_seconds": (self.clock() - self.started_ns) / 1e9,
         }
+
+    def _tell_health(self, state: HealthState) -> None:
+        """Report to every session how the house is."""
+        sessions = [session for sessions in self._sessions.values() for session in sessions]
+        if sessions:
+            found = {name: int(value) for name, value in self.figures().items()}
+            entries, pairs, held = found["ledger_entries"], found["pairs_standing"], found["proposals_open"]
+            uptime_s = max(found["uptime_seconds"], 0)
+            record = Health(state=state, uptime_s=uptime_s, entries=entries, pairs=pairs, sessions=len(sessions), held=held)
+            for session in sessions:
+                session.tell(record)
 
     def healthy(self) -> bool:
         """Whether commands are still recorded. Raises: Unavailable: the house is closed, and why."""

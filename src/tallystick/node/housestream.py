@@ -24,6 +24,7 @@ from tallystick.node.houseclock import steady_ns
 from tallystick.node.httpclient import HttpClient
 from tallystick.node.machine import Machine
 from tallystick.node.pairclock import PairClock
+from tallystick.node.reports import Health, HealthState, Reports
 from tallystick.pair.pairing import Role
 from tallystick.storage.rows import PairRow
 
@@ -37,8 +38,11 @@ _BREACHES: Final = frozenset({"direction", "malformed", "after-end", "rekey"})
 class HouseStream:
     """One sealed stream to a house. `unanswered`: the reference of the signal asked last, for the record of a cut."""
 
-    def __init__(self, machine: Machine, pair: PairRow, dialled: Dialled) -> None:
-        """Takes the connection over and says the first word: the rest is made while it travels. `start` waits for the answer."""
+    def __init__(self, machine: Machine, pair: PairRow, dialled: Dialled, reports: Reports | None = None) -> None:
+        """Takes the connection over and says the first word: the rest is made while it travels. `start` waits for the answer.
+
+        Args: reports: where telemetry goes, also of sessions before and after; else it ends with this one.
+        """
         self.clock = PairClock(machine.memory, pair.pairing)
         # The stream's time only runs on: one that jumps when a pong teaches us better, or a person sets the clock, would look like silence.
         self._begun_ns = max(time.time_ns() + self.clock.offset_ns, 0) - steady_ns()
@@ -58,6 +62,9 @@ class HouseStream:
         self.failure: TallyError | None = None
         self.closing = False
         self._closed_there: Refused | None = None  # the house takes no commands: told even to whom it answered just before
+        self.reports = Reports() if reports is None else reports
+        self._own_reports = reports is None
+        self._stopping = False
         self._machine = machine
         self._pair = pair
         loop = asyncio.get_running_loop()
@@ -150,6 +157,9 @@ class HouseStream:
         if isinstance(told, Severed) and told.pairing_id == self._pair.pairing:
             self._fail(Refused("the house severed this pair", "to work with it again, pair with a new invite"), "severed")
             self._spawn(end(self._machine, self._pair.pairing, reason="severed"))
+        elif not isinstance(told, Severed):
+            self._stopping = isinstance(told, Health) and told.state is HealthState.CLOSING
+            self.reports.put(told)
 
     async def _judge(self, message: bytes) -> None:
         """The house shows its newest checkpoint: does it continue the one we saw last?"""
@@ -203,6 +213,10 @@ class HouseStream:
         if reason in _BREACHES and self.session.confirmed and self.failure is None:
             self._breach(reason, b"")
         error = self.failure or Unavailable("the session was cut", "the network or the house went away; try again")
+        if self._stopping and self.failure is None:
+            error = Unavailable("the house is stopping", "it was stopped in order; try again when it runs again")
+        if self._own_reports:
+            self.reports.close()
         self.http.lost(Unproven(error.message, error.hint) if isinstance(error, ForkError) else error)
         if not self._confirmed.done():
             self._confirmed.set_exception(Unavailable("the house did not prove itself on this connection", "try again; see `tally status`"))

@@ -18,6 +18,7 @@ from tallystick.node.client import HouseSession, PairRow, TooOften
 from tallystick.node.fetching import Fetch, Got, plain, target_of
 from tallystick.node.machine import Machine
 from tallystick.node.putting import Put
+from tallystick.node.reports import Reports
 from tallystick.node.upload import Progress, Reader, Source
 
 __all__ = ["Got", "HouseClient", "Stored"]
@@ -35,8 +36,9 @@ _T = TypeVar("_T")
 class HouseClient:
     """One house. Made by `open` (or `tallystick.sdk.connect`); one request at a time, the next waits."""
 
-    def __init__(self, machine: Machine, pair: PairRow, session: HouseSession) -> None:
+    def __init__(self, machine: Machine, pair: PairRow, session: HouseSession, reports: Reports) -> None:
         """Use `open`."""
+        self._reports = reports
         self._machine = machine
         self._pair = pair
         self._session = session
@@ -46,7 +48,8 @@ class HouseClient:
     @classmethod
     async def open(cls, machine: Machine, pair: PairRow, *, timeout_s: float | None = None) -> Self:
         """Knock and connect. Raises: as `HouseSession.open`."""
-        return cls(machine, pair, await HouseSession.open(machine, pair, timeout_s=timeout_s))
+        reports = Reports()
+        return cls(machine, pair, await HouseSession.open(machine, pair, timeout_s=timeout_s, reports=reports), reports)
 
     @property
     def name(self) -> str:
@@ -60,15 +63,25 @@ class HouseClient:
 
     async def close(self) -> None:
         """End the session in order. Raises: as `HouseSession.close`."""
-        self._closed = True
+        self._end()
         await self._session.close()
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._closed = True
+        self._end()
         await self._session.__aexit__(kind, error, trace)
+
+    def _end(self) -> None:
+        self._closed = True
+        self._reports.close()
+
+    def telemetry(self) -> Reports:
+        """What the house reports of itself while this client is open (health, progress, approvals, checkpoints), over all its sessions: an
+        asynchronous iterator. Of what nobody reads the newest 64 are kept; `dropped` counts the others.
+        """
+        return self._reports
 
     # --- The house -------------------------------------------------------------------------------------------------------
 
@@ -240,7 +253,7 @@ class HouseClient:
             raise Misuse("this client is closed", "connect again")
         if self._session.over:
             await self._session.close()
-            self._session = await HouseSession.open(self._machine, self._pair)
+            self._session = await HouseSession.open(self._machine, self._pair, reports=self._reports)
         return self._session
 
     async def _again(

@@ -6,8 +6,9 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, Final
 
-from tallystick.channel.event import Checkpoint, Confirmed, Data, End, Event, Pairing, Telemetry
-from tallystick.diode.telemetry import Severed, encode_telemetry, parse_telemetry
+from tallystick.channel.event import Checkpoint, Confirmed, Data, End, Event, Pairing
+from tallystick.channel.event import Telemetry as TelemetryFrame
+from tallystick.diode.telemetry import Severed, Telemetry, encode_telemetry, parse_telemetry, sanitise
 from tallystick.errors import Refused, TallyError, Unproven
 from tallystick.gate.signal import check_age, check_audience
 from tallystick.gate.statement import parse_bundle
@@ -92,6 +93,14 @@ class PairSession:
         # The rest of an answer that fills every buffer on the way is not for a stranger, and the word would come after it.
         self._connection.cut("severed", unread=False)
 
+    def tell(self, record: Telemetry) -> None:
+        """Report something, as far as the pair's type may see it. Who does not read is told nothing: a report is not worth the memory."""
+        shown = sanitise(record, self.pair.effective)
+        connection = self._connection
+        if shown is None or not self.confirmed or connection.over or connection.session.sent_end or connection.unread_bytes:
+            return
+        connection.write(connection.session.send_telemetry(encode_telemetry(shown)))
+
     def shutdown(self) -> None:
         """Answer what is under way, then end in order."""
         if self._stream is not None:
@@ -122,7 +131,7 @@ class PairSession:
                     self._stream.end_of_input()
                 else:
                     self._connection.end(None)
-            case Telemetry(record=record):
+            case TelemetryFrame(record=record):
                 self._severed(record)
             case Checkpoint(message=message):
                 self._exchange.take(message, self.pair, self.asker)

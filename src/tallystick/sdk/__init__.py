@@ -10,17 +10,28 @@ Errors are the five of `tallystick.errors`, and no others.
 """
 
 from tallystick.node.remote import Got, HouseClient, Stored
+from tallystick.node.reports import Approval, ApprovalState, Checkpoint, Health, HealthState, ProgressState, Reports, Telemetry
+from tallystick.node.reports import Progress as ProgressReport
 from tallystick.node.upload import Progress, Source
 from tallystick.sdk.blocking import BlockingClient, connect_blocking
 from tallystick.sdk.connecting import connect
 
 __all__ = [
+    "Approval",
+    "ApprovalState",
     "BlockingClient",
+    "Checkpoint",
     "Got",
+    "Health",
+    "HealthState",
     "HouseClient",
     "Progress",
+    "ProgressReport",
+    "ProgressState",
+    "Reports",
     "Source",
     "Stored",
+    "Telemetry",
     "connect",
     "connect_blocking",
 ]
