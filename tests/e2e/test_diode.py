@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 from collections.abc import Iterator
 from typing import Final
 
@@ -10,7 +11,7 @@ import pytest
 from tallystick.canonical import encode
 from tallystick.channel.frame import FrameType
 from tallystick.channel.session import severed_record
-from tallystick.errors import Malformed, Refused, Unavailable, Unproven
+from tallystick.errors import Malformed, Refused, TallyError, Unavailable
 from tallystick.node.client import HouseSession
 from tallystick.node.commands.where import the_house
 from tests.e2e.hostile import ANSWER, Evil, Guest, Script, hostile
@@ -197,20 +198,23 @@ def test_a_hostile_house_can_sever_its_pair(village: tuple[House, Client]) -> No
 
 
 def test_a_rewritten_history(village: tuple[House, Client]) -> None:
-    """A house whose log was rolled back is refused with exit code 3, and both signed checkpoints are kept."""
+    """A house that was put back as a whole learns it from its pair, keeps both signed checkpoints and closes; from then on every pair is
+    refused and told why."""
     house, _ = village
     client = house.machine("witness")
     client.ping()
     house.stop()
-    kept = {each: (house.path / each).read_bytes() for each in ("house.sqlite", "house.sqlite-wal") if (house.path / each).exists()}
+    kept = house.folder / "kept"
+    shutil.copytree(house.path, kept)
     house.serve()
     client.ping(count=3)
     house.stop()
-    for old in house.path.glob("house.sqlite*"):
-        old.unlink()
-    for name, content in kept.items():
-        (house.path / name).write_bytes(content)
-        (house.path / name).chmod(0o600)
+    shutil.rmtree(house.path)
+    kept.rename(house.path)
     house.serve()
-    assert client.fails(Unproven, client.ping).exit_code == 3
-    assert "fork-found" in client.kinds()
+    with contextlib.suppress(TallyError):
+        client.ping()  # whose checkpoint it is that the house does not have
+    error = client.fails(Refused, client.ping)
+    assert "rolled back" in error.message
+    assert house.kinds().count("fork-found") == 1
+    assert "closed" in house.kinds()
