@@ -369,6 +369,29 @@ def test_a_folder_is_synced_although_its_files_lie_there(tmp_path: Path) -> None
     assert disk.seen["fsync_folder"] >= 7  # tiles, tile, tile/0, tile/0/000.p, tile/entries, tile/entries/000.p and the home
 
 
+def test_a_full_tile_is_on_the_disk_before_its_partials_go(tmp_path: Path) -> None:
+    """Whoever renamed it may have died before its name was synced; then the mending does that first."""
+    done: list[tuple[str, Path]] = []
+
+    class Noting(Disk):
+        def fsync_folder(self, path: Path) -> None:
+            super().fsync_folder(path)
+            done.append(("sync", path))
+
+        def unlink(self, path: Path) -> None:
+            super().unlink(path)
+            done.append(("unlink", path.parent.parent))
+
+    folder = tmp_path / "tiles"
+    publish(TileFiles(folder), 0, 200)
+    with pytest.raises(Killed), (files := TileFiles(folder, FailingDisk("fsync_folder", 1))).alone():
+        files.put((tile, data_of(tile)) for tile in growth(200, 300))
+    TileFiles(folder, Noting()).mend()
+    gone = [at for at, (what, _) in enumerate(done) if what == "unlink"]
+    assert {done[at][1] for at in gone} == {folder / "tile/0", folder / "tile/entries"}
+    assert all(("sync", done[at][1]) in done[:at] for at in gone)
+
+
 def test_errors_are_declared(tmp_path: Path) -> None:
     """Whatever the system says."""
     for call in CALLS:
