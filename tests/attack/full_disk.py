@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tallystick.errors import Refused, Unavailable
-from tallystick.node.reserve import FILE_BYTES
+from tallystick.node.reserve import FILE_BYTES, TIGHT_BYTES
 from tests.e2e.support import Client, House, cheap_passphrases, until
 
 RESERVE_MIB = 12
@@ -65,7 +65,9 @@ def scene(folder: Path) -> None:
         assert "reserve" not in os.listdir(home)
         assert {"laptop", "spare", "owner"} == {row["name"] for row in house.pairs() if row["state"] == "standing"}
         thief.fails(Unavailable, thief.ping, timeout_s=1)
-        fill(home, 1 << 20)
+        fill(home, TIGHT_BYTES - (64 << 10))
+        assert "nearly full" in house.owner.fails(Unavailable, house.owner.sever, "spare").message  # the last is for the house itself
+        os.truncate(home / "hog", (home / "hog").stat().st_size - 2 * TIGHT_BYTES)
         house.owner.sever("spare")
         spare.fails(Unavailable, spare.ping, timeout_s=1)
         assert house.row("thief")["state"] == house.row("spare")["state"] == "severed"

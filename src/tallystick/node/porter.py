@@ -45,7 +45,9 @@ class Porter:
 
     def lets_in(self, pair: bytes, cap: PairType, method: str, target: str, *, recorded: bool = True) -> TurnedAway | None:
         """None, or why not. `recorded`: the session is in the ledger; one that began on a full disk is not, and never takes a command."""
-        if (self.reserve.low or not recorded) and not (recorded and cap is PairType.ADMIN and (method, target) in URGENT):
+        if (self.reserve.low or not recorded) and not (
+            recorded and cap is PairType.ADMIN and (method, target) in URGENT and self.reserve.room
+        ):
             self.turned_away += 1
             return TurnedAway(
                 NO_SPACE,

@@ -46,6 +46,11 @@ class Reserve:
         except OSError:
             return False
 
+    @property
+    def room(self) -> bool:
+        """Whether what comes over a pair may still be urgent: the last of it is for what is done at the house itself."""
+        return self.held or self.free() >= TIGHT_BYTES
+
     def look(self) -> bool:
         """Look at the disk; hold the file where there is room for it. Returns: whether `low` has changed."""
         if not self._least:
