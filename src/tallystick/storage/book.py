@@ -9,7 +9,7 @@ import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import compress, repeat
 from pathlib import Path
 from typing import Final
 
@@ -153,6 +153,7 @@ class Book:
         self.tree = Tree()
         self._partial: list[bytes] = []  # hashes and times of the incomplete tile at level 0
         self._times: list[int] = []
+        self._used = [True] * len(_POST)  # which indexed columns have values since postings were written last, as far as is known
         self._ids: dict[bytes, int] = {}
         self._pending: list[_Pending] = []
         self._sealed: tuple[int, ...] = ()  # the slots that the group at hand has written
@@ -215,8 +216,8 @@ class Book:
                     self._keep(request.checkpoint)
             if self._pending:
                 self._store_bodies()
-                tree, hashes = self._store_entries()
-                self._store_tiles(hashes)
+                tree, hashes, rows = self._store_entries()
+                self._store_tiles(hashes, rows)
             else:
                 tree, hashes = self.tree, []
             self.db.execute("COMMIT")
@@ -343,10 +344,10 @@ class Book:
 
     def index_targets(self) -> None:
         """Bring the index of targets a step further. Raises: apsw.Error."""
-        self.indexed = self.tree.size if self.bodies is None else fill(self.db, self.bodies, self.tree.size)
+        self.indexed = self.tree.size if self.bodies is None else fill(self.db, self.bodies, self.indexed, self.tree.size)
 
-    def _store_entries(self) -> tuple[Tree, list[bytes]]:
-        """Write the rows of the group and the tree that follows; the new tree and the leaves' hashes."""
+    def _store_entries(self) -> tuple[Tree, list[bytes], list[tuple[Cell, ...]]]:
+        """Write the rows of the group and the tree that follows; the new tree, the leaves' hashes and the rows."""
         index = self.tree.size
         rows: list[tuple[Cell, ...]] = []
         hashes: list[bytes] = []
@@ -379,7 +380,7 @@ class Book:
         tree = self.tree.append(hashes)
         self.db.executemany(_INSERT_ENTRY, rows)
         self.db.execute("INSERT OR REPLACE INTO tree VALUES (1, ?, ?, ?)", (tree.size, tree.root(), tree.to_bytes()))
-        return tree, hashes
+        return tree, hashes, rows
 
     def _number(self, identity: bytes) -> int:
         """The short number of a 32-byte identity in the entries' index columns; numbers begin at 1."""
@@ -396,9 +397,11 @@ class Book:
         self._ids[identity] = number
         return number
 
-    def _store_tiles(self, hashes: Sequence[bytes]) -> None:
-        """Write each tile that became full, at every level."""
+    def _store_tiles(self, hashes: Sequence[bytes], rows: Sequence[tuple[Cell, ...]]) -> None:
+        """Write each tile that became full, at every level, and the postings of whole spans."""
         full_before = self.tree.size // TILE
+        used = [any(column) for column in zip(*(row[3:] for row in rows), strict=True)]  # by this group
+        self._used = list(map(bool.__or__, self._used, used))
         partial = self._partial
         partial += hashes
         self._times += [event.time_ns for event, _, _, _ in self._pending]
@@ -409,8 +412,9 @@ class Book:
             self._store_tile(0, n, tile, min(times), max(times))
             at += TILE
             if (n + 1) * TILE % POSTED == 0:
-                for sql in _POST:
+                for sql in compress(_POST, self._used):
                     self.db.execute(sql, ((n + 1) * TILE - POSTED, (n + 1) * TILE - 1))
+                self._used = used
         del partial[:at], self._times[:at]
 
     def _store_tile(self, level: int, n: int, hashes: Sequence[bytes], low_ns: int | None, high_ns: int | None) -> None:
@@ -442,6 +446,7 @@ class Book:
             raise Unavailable("the ledger's entries and its tree differ", "Run `tally verify`.")
         self._partial = [leaf_hash(leaf) for leaf, _ in rows]
         self._times = [time_ns for _, time_ns in rows]
+        self._used = [True] * len(_POST)
         self._ids.clear()
         self._shut = None
         self._data_version = version
