@@ -45,7 +45,7 @@ def risen(folder: Path, tape: Tape | None = None) -> int:
     files = TileFiles(folder / "tiles", None if tape is None else TileTape(tape))
     reached = published(files)
     with files.alone():
-        files.mend()
+        files.mend(SIZES[-1])
         files.put((tile, data_of(tile)) for tile in files.lacks(growth(0, reached)))
     publish(files, reached, SIZES[-1])
     if tape is not None:

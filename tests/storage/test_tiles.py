@@ -254,8 +254,20 @@ def test_leftovers_are_tidied(files: TileFiles) -> None:
     gone = files.folder / "tile/0/000.p"
     gone.mkdir()
     (gone / "7").write_bytes(b"x")
-    files.mend()
+    (files.folder / "README").write_text("not a file of the log")
+    files.mend(300)
+    assert names(files.folder) == before | {"README"}
+
+
+def test_what_lies_beyond_the_log_goes_away(files: TileFiles) -> None:
+    """Of a longer history that is no more: its tiles, bundles and partials; what the shorter one has stays."""
+    publish(files, 0, 300)
+    before = names(files.folder)
+    publish(files, 300, 600)
+    publish(files, 0, 300)
+    files.mend(300)
     assert names(files.folder) == before
+    assert published(files) == 300
 
 
 # --- Every call fails -------------------------------------------------------------------------------------------------------------
@@ -265,7 +277,7 @@ def runs(folder: Path, disk: Disk) -> int:
     """A log grows and is published; the size that was reached when a call failed."""
     files, before = TileFiles(folder, disk), 0
     with files.alone():
-        files.mend()
+        files.mend(0)
     for size in SIZES:
         publish(files, before, size)
         before = size
@@ -293,7 +305,7 @@ def recovers(folder: Path) -> None:
     reached = published(files)
     nothing_half_written(folder) if folder.exists() else None
     with files.alone():
-        files.mend()
+        files.mend(600)
         files.put((tile, data_of(tile)) for tile in files.lacks(growth(0, reached)))
     publish(files, reached, 600)
     assert published(files) == 600
@@ -341,7 +353,7 @@ def test_a_process_may_die_while_another_mends(memory: Path) -> None:
             with suppress(Killed):
                 reached = published(files)
                 with files.alone():
-                    files.mend()
+                    files.mend(600)
                 publish(files, reached, 600)
         recovers(folder)
 
@@ -386,7 +398,7 @@ def test_a_full_tile_is_on_the_disk_before_its_partials_go(tmp_path: Path) -> No
     publish(TileFiles(folder), 0, 200)
     with pytest.raises(Killed), (files := TileFiles(folder, FailingDisk("fsync_folder", 1))).alone():
         files.put((tile, data_of(tile)) for tile in growth(200, 300))
-    TileFiles(folder, Noting()).mend()
+    TileFiles(folder, Noting()).mend(300)
     gone = [at for at, (what, _) in enumerate(done) if what == "unlink"]
     assert {done[at][1] for at in gone} == {folder / "tile/0", folder / "tile/entries"}
     assert all(("sync", done[at][1]) in done[:at] for at in gone)

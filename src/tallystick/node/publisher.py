@@ -168,8 +168,12 @@ class Publisher:
     # --- Publication --------------------------------------------------------------------------------------------------------------
 
     def publish(self) -> CheckpointRow:
-        """Publish the ledger as it is now. Returns: its checkpoint. Raises: Unavailable, Refused."""
+        """Publish the ledger as it is now; a closed house leaves what is there. Returns: its checkpoint. Raises: Unavailable, Refused."""
+        if self._for_good and self._failure is not None:
+            raise self._failure  # nobody knows what the disk holds
         row = self._newest(fresh=True)
+        if self._machine.store.house().state == "closed":
+            return row
         with self._placing:
             try:
                 self._place(row)
@@ -235,8 +239,10 @@ class Publisher:
             return
         with self._files.alone():
             if self._covered is None:
-                # The first time: what an earlier process left unfinished goes away, and what is missing is made again.
-                self._files.mend()
+                # The first time: what an earlier process left unfinished goes away, and what is missing is made again. What a ledger
+                # published that was restored since goes away too.
+                self.check()
+                self._files.mend(size)
                 start = self._last_published(size)
                 self._files.put(self._source.files(self._files.lacks(growth(0, start))))
             else:

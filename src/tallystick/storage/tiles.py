@@ -23,7 +23,7 @@ from tallystick.errors import Malformed, Unavailable
 from tallystick.storage.disk import Disk
 from tallystick.tlog.bundle import MAX_BUNDLE_BYTES
 from tallystick.tlog.note import MAX_NOTE_BYTES
-from tallystick.tlog.tile import ENTRIES, Tile
+from tallystick.tlog.tile import ENTRIES, TILE_WIDTH, Tile, count_at, parse_path
 
 CHECKPOINT: Final = "checkpoint"
 FILE_MODE: Final = 0o444
@@ -158,20 +158,33 @@ class TileFiles:
         except OSError as error:
             raise _unavailable("cannot tidy the published files", error) from error
 
-    def mend(self) -> None:
-        """Take away what a publication that was cut short left: unfinished files, partials of tiles that are full. Raises: Unavailable."""
+    def mend(self, size: int) -> None:
+        """Take away what does not belong to a tree of this size: unfinished files, partials of tiles that are full, tiles beyond it.
+
+        Raises: Unavailable.
+        """
         try:
             for base, _, names in os.walk(self.folder, topdown=False, onerror=_raise):
                 at = Path(base)
                 for name in names:
-                    if name.startswith(NEW):
+                    if name.startswith(NEW) or self._beyond(at / name, size):
                         self._disk.unlink(at / name)
-                whole = at.with_suffix("")
-                if at.suffix == ".p" and whole.is_file():
-                    self._disk.fsync_folder(at.parent)  # whoever renamed the full tile may have died before it did
-                    self._drop_partials(whole)
+                if at.suffix == ".p":
+                    whole = at.with_suffix("")
+                    if whole.is_file() and not self._beyond(whole, size):
+                        self._disk.fsync_folder(at.parent)  # whoever renamed the full tile may have died before it did
+                        self._drop_partials(whole)
+                    elif not os.listdir(at):
+                        self._disk.rmdir(at)
         except OSError as error:
             raise _unavailable("cannot tidy the published files", error) from error
+
+    def _beyond(self, path: Path, size: int) -> bool:
+        try:
+            tile = parse_path(str(path.relative_to(self.folder)))
+        except Malformed:
+            return False  # not a file of the log
+        return tile.n * TILE_WIDTH + tile.width > count_at(size, tile.level)
 
     def lacks(self, tiles: Iterable[Tile]) -> Iterator[Tile]:
         """Those of these tiles and bundles that are not there, or cannot be what they are by their length. Raises: Unavailable."""
