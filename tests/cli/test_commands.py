@@ -42,6 +42,10 @@ LINES: dict[str, list[str]] = {
     "mv": ["mv", "attic:/x", "/y"],
     "log": ["log"],
     "erase": ["erase", "7", "40-60", "--yes"],
+    "migrate ticket": ["migrate", "ticket", "fresh"],
+    "migrate to": ["migrate", "to", "FILE"],
+    "migrate send": ["migrate", "send", "fresh"],
+    "migrate receive": ["migrate", "receive", "FILE"],
     "backup": ["backup", "fresh", "--passphrase-fd", "RECOVERY"],
     "restore": ["restore", "FILE", "--owner", "KEYID"],
     "restore --owner": ["restore", "--owner", "KEYID"],
@@ -104,7 +108,11 @@ def test_every_command_has_a_promised_shape_and_a_line_here() -> None:
 
 def test_the_interface_names_every_command_that_needs_the_node() -> None:
     """`Commands` has one function for each command, some for an option of one, and no more."""
-    functions = {name.replace("key_", "key ").replace("_", "-") for name in vars(Commands) if not name.startswith("_")}
+    functions = {
+        name.replace("key_", "key ").replace("migrate_", "migrate ").replace("_", "-")
+        for name in vars(Commands)
+        if not name.startswith("_")
+    }
     assert functions - set(OPTIONS) == set(ALL) - OWN and set(OPTIONS) < functions
 
 

@@ -35,7 +35,7 @@ def _show_backup(result: Result, out: Out) -> None:
 
 @command(
     "restore",
-    example="tally restore FILE --owner KEYID\ntally restore --owner KEYID\ntally restore --show\ntally restore --sign\ntally restore --pair laptop",
+    example="tally restore FILE --owner KEYID\ntally restore --show\ntally restore --sign\ntally restore --pair laptop",
 )
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option("--owner", metavar="KEYID", help="The one human key that may open the house again.")

@@ -205,6 +205,18 @@ class Commands(Protocol):
     def restore_pair(self, settings: Settings, *, house: str, names: Sequence[str], passphrase: Passphrase) -> Result:
         """The owner signs pairs that wait."""
 
+    def migrate_ticket(self, settings: Settings, *, target: Path) -> Result:
+        """The new machine's keys and ticket."""
+
+    def migrate_to(self, settings: Settings, *, ticket: Path, house: str, passphrase: Passphrase) -> Result:
+        """The owner signs that the house moves."""
+
+    def migrate_send(self, settings: Settings, *, target: Path, progress: Progress) -> Result:
+        """The old machine's copy, sealed for the new one."""
+
+    def migrate_receive(self, settings: Settings, *, source: Path, progress: Progress) -> Result:
+        """The new machine takes the house."""
+
     def quickstart(self, settings: Settings, *, once: bool, step: Say) -> Result:
         """A house and four machines in a folder of their own; `step` is told each step as it ends."""
 

@@ -71,6 +71,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
     "Backup": {
         "backup": Entry("backup", "backup", "Write this machine into one sealed file."),
         "restore": Entry("backup", "restore", "Bring a machine back, and open a closed house again."),
+        "migrate": Entry("migrate", "migrate", "Move a house to another machine."),
     },
     "This machine": {
         "key": Entry("key", "key", "Make and list human keys."),

@@ -48,8 +48,17 @@ class Backup:
     digest: bytes
 
 
-def write_backup(machine: Machine, target: Path, seal: Callable[[Callable[[bytes], object]], SealedWriter], progress: Progress) -> Backup:
-    """Write everything of a machine into `target`. `seal`: makes the writer that seals it.
+def write_backup(
+    machine: Machine,
+    target: Path,
+    seal: Callable[[Callable[[bytes], object]], SealedWriter],
+    progress: Progress,
+    *,
+    own_keys: bool = True,
+) -> Backup:
+    """Write everything of a machine into `target`.
+
+    Args: seal: makes the writer that seals it.  own_keys: with the machine's own and its human keys; of a house that moves not.
 
     Raises: Refused: something stands there.  Unavailable: the disk is full or fails; then nothing stands there.
     """
@@ -63,7 +72,7 @@ def write_backup(machine: Machine, target: Path, seal: Callable[[Callable[[bytes
             whole = _Counted(file)
             writer = seal(whole.write)
             listed: list[tuple[str, int, bytes]] = []
-            items = tuple(_items(machine, copy, keys))
+            items = tuple(_items(machine, copy, keys, own_keys))
             total = sum(item.size for item in items)
             done = 0
             for item in items:
@@ -129,7 +138,7 @@ def _head(name: str, size: int) -> bytes:
     return len(head).to_bytes(4, "big") + head
 
 
-def _items(machine: Machine, copy: Path, keys: Path) -> Iterator[_Item]:
+def _items(machine: Machine, copy: Path, keys: Path, own_keys: bool) -> Iterator[_Item]:
     """The segments before their keys, and the database last: what was erased while we copied is then missing in all of them."""
     home = machine.home
     for path in sorted(home.bodies.glob("*.seg")) if home.bodies.is_dir() else ():
@@ -145,7 +154,7 @@ def _items(machine: Machine, copy: Path, keys: Path) -> Iterator[_Item]:
         with contextlib.suppress(FileNotFoundError):
             data = path.read_bytes()
             yield _Item(name, len(data), None, data)
-    for name, data in vault_files(home.vault):
+    for name, data in vault_files(home.vault, machine=own_keys, humans=own_keys):
         yield _Item(f"vault/{name}", len(data), None, data)
 
 

@@ -119,11 +119,14 @@ class Witness:
                     verify_consistency(old=seen.size, new=checkpoint.size, old_root=seen.root, new_root=checkpoint.root, proof=show.proof)
                 except (Unproven, Malformed):
                     raise ForkError(f"no proof that it continues the {seen.size} entries we saw", seen.note, show.note) from None
+        event, cosign = self.sign(checkpoint, show.note, now_ns)
+        return (None if seen is not None and checkpoint.size == seen.size else event), cosign
+
+    def sign(self, checkpoint: Checkpoint, note: bytes, now_ns: int) -> tuple[Event, Cosign]:
+        """The entry and the cosignature of a checkpoint that was judged."""
         witness = self._machine.vault.witness
         name = log_name_of(self._machine.house_id)
         line = cosign(checkpoint, name=name, ed25519=(witness.public.raw, witness.sign), time_s=now_ns // 10**9).line()
-        if seen is not None and checkpoint.size == seen.size:
-            return None, Cosign(line)
         event = Event.of(
             Kind.CHECKPOINT_COSIGNED,
             now_ns,
@@ -134,7 +137,7 @@ class Witness:
             size=checkpoint.size,
             root=checkpoint.root,
             cosigner=name,
-            checkpoint=show.note,
+            checkpoint=note,
             by="local",
         )
         return event, Cosign(line)

@@ -65,6 +65,7 @@ class Publisher:
         self._placing = threading.Lock()  # cosignatures and the file in its place
         self._covered: int | None = None  # the size up to which this process knows the tiles to be on the disk
         self._placed_size = 0
+        self._current = b""  # a note that is known to be of the log's name and key
         self._failure: TallyError | None = None
         self._for_good = False
         self._wake = threading.Event()
@@ -206,13 +207,16 @@ class Publisher:
             latest = store.latest_checkpoint()
             size, root = store.head()
             now_ns = time.time_ns()
+            closed = store.house().state == "closed"  # one that has moved still signs its last entry
             if latest is not None:
                 young = 0 <= now_ns - latest.time_ns < FRESH_NS
                 # After a restore, or with new keys, the newest is of another name or hand, and is no answer any more.
                 current = self._is_current(latest)
-                if (current and ((latest.size == size and self._covered == size) or (young and not fresh))) or not store.house().is_open:
+                if (
+                    current and ((latest.size == size and self._covered == size) or (young and not fresh))
+                ) or store.house().state == "closed":
                     return latest
-            elif not store.house().is_open:
+            elif store.house().state == "closed":
                 raise Unavailable("this house is closed, and has never signed a checkpoint")
             try:
                 self._cover(size)
@@ -228,8 +232,17 @@ class Publisher:
                 return latest
 
     def _is_current(self, row: CheckpointRow) -> bool:
-        """Whether it was signed under the name that the log has now."""
-        return row.note.startswith(self._machine.log_name.encode() + b"\n")
+        """Whether it was signed under the name that the log has now, by the key that it has now."""
+        name = self._machine.log_name
+        if not row.note.startswith(name.encode() + b"\n"):
+            return False
+        if row.note != self._current:
+            public = self._machine.vault.log.ed25519.public.raw
+            key = VerifierKey(name=name, type=SignatureType.ED25519, public=public)
+            if all(line.key_id != key.key_id for line in read_checkpoint(row.note)[1].signatures):
+                return False
+            self._current = row.note
+        return True
 
     def _cover(self, size: int) -> None:
         """Every tile and bundle of a tree of this size is on the disk."""

@@ -15,7 +15,7 @@ from tallystick.gate.statement import ProvenStatement
 from tallystick.keys import KeyId, PublicKey, parse_cose_key
 from tallystick.ledger.event import Event, Kind
 from tallystick.node.checkpoints import Witness, alone
-from tallystick.node.checkpointwire import Ask, Cosign, Follow, Show
+from tallystick.node.checkpointwire import Ask, Cosign, Follow
 from tallystick.node.dialling import forget_keys, keep_addresses
 from tallystick.node.links import Link, migrate_of, read_link, restore_of, rotation_of, trusted_by
 from tallystick.node.machine import Machine, log_name_of
@@ -25,7 +25,7 @@ from tallystick.pair.pairing import PairType
 from tallystick.passage.house import log_keys_of
 from tallystick.primitives import sha256
 from tallystick.storage.rows import PairRow
-from tallystick.tlog.checkpoint import verify_checkpoint
+from tallystick.tlog.checkpoint import Checkpoint, verify_checkpoint
 from tallystick.tlog.cosignature import verifier
 from tallystick.tlog.note import SignatureType, VerifierKey
 from tallystick.tlog.proof import verify_consistency
@@ -43,6 +43,8 @@ class Known:
     followed: int
     start: tuple[int, bytes] | None = None
     addresses: tuple[tuple[str, int], ...] = ()
+    left_keys: tuple[tuple[int, bytes], ...] = ()
+    """Of the log on the machine that the house has left, while nothing newer is known."""
 
 
 class Follower:
@@ -78,15 +80,9 @@ class Follower:
                 if (step := self._step(pair, known, link, trusted)) is not None:
                     known, event = step
                     events.append(event)
-            self._check(pair, known, follow)
-            if events:
-                store.append(*events).result()
-            fresh = store.pair(pair.pairing) or pair
-            witness = Witness(self._machine, fresh)
-            # What was seen before is continued as far as it can be; that was checked above, with the proofs of this message.
-            recorded, cosign = witness.judge(Show(follow.note, follow.proof), now_ns)
-            if recorded is not None:
-                store.append(recorded).result()
+            checkpoint = self._check(pair, known, follow)
+            recorded, cosign = Witness(self._machine, pair).sign(checkpoint, follow.note, now_ns)
+            store.append(*events, recorded).result()
         if known.addresses:
             keep_addresses(self._machine, pair.pairing, known.addresses)
         forget_keys(self._machine, pair.pairing)
@@ -129,6 +125,7 @@ class Follower:
                 witness=statement.witness.raw,
                 followed=link.entry,
                 addresses=statement.addresses,
+                left_keys=known.log_keys,
             )
             return after, event
         proven, restore, key = restore_of(link.chain, trusted, house)
@@ -149,10 +146,15 @@ class Follower:
         )
         return replace(known, log_name=restore.log, followed=link.entry, start=(restore.size, restore.root)), event
 
-    def _check(self, pair: PairRow, known: Known, follow: Follow) -> None:
+    def _check(self, pair: PairRow, known: Known, follow: Follow) -> Checkpoint:
         """The note holds under the newest name and keys, and continues what it must. Raises: Unproven, Malformed."""
-        keys = [verifier(VerifierKey(name=known.log_name, type=SignatureType(kind), public=key)) for kind, key in known.log_keys]
-        checkpoint = verify_checkpoint(follow.note, log=keys, origin=known.log_name).checkpoint
+        try:
+            checkpoint = _verified(follow.note, known.log_name, known.log_keys)
+        except Unproven:
+            if not known.left_keys:
+                raise
+            # The machine that was left signs what it hands over with the keys that it had: it has no others.
+            checkpoint = _verified(follow.note, known.log_name, known.left_keys)
         if known.start is not None:
             size, root = known.start
             if checkpoint.size <= size:
@@ -164,6 +166,12 @@ class Follower:
                 raise Unproven("what the house shows does not continue what this machine saw")
             if checkpoint.size > seen.size:
                 verify_consistency(old=seen.size, new=checkpoint.size, old_root=seen.root, new_root=checkpoint.root, proof=follow.proof)
+        return checkpoint
+
+
+def _verified(note: bytes, name: str, log_keys: tuple[tuple[int, bytes], ...]) -> Checkpoint:
+    keys = [verifier(VerifierKey(name=name, type=SignatureType(kind), public=key)) for kind, key in log_keys]
+    return verify_checkpoint(note, log=keys, origin=name).checkpoint
 
 
 def _rotated(pair: PairRow, known: Known, link: Link, rotation: Rotation) -> tuple[Known, Event] | None:

@@ -50,13 +50,17 @@ class Manifest:
 
 
 @contextlib.contextmanager
-def unpacked(source: Path, home: Path, opened: Open, progress: Progress) -> Iterator[tuple[Path, Manifest, list[tuple[str, bytes]]]]:
+def unpacked(
+    source: Path, home: Path, opened: Open, progress: Progress, *, waiting: bool = False
+) -> Iterator[tuple[Path, Manifest, list[tuple[str, bytes]]]]:
     """Unpack a file beside the places of an empty home. Gives the folder, what it is, and the files of its vault.
+
+    Args: waiting: the home has a vault already, and waits for a house (`tally migrate ticket`).
 
     Raises: Refused: a machine lives there.  Malformed, Unproven: the file is not whole.  Unavailable.
     """
     place = Home.create(home)
-    if place.vault.exists() or place.database.exists():
+    if place.vault.exists() != waiting or place.database.exists():
         raise Refused(f"a machine already lives in {home}", "restore into an empty home: choose another --home")
     staging = home / STAGING
     try:
@@ -179,6 +183,12 @@ def _check_whole(staging: Path, manifest: Manifest) -> None:
 
 def put_in_place(staging: Path, home: Path, vault: list[tuple[str, bytes]]) -> None:
     """The vault last: a home without it has no machine. Raises: OSError, Unavailable, Refused."""
+    move_in(staging, home)
+    make_vault(home / "vault", vault)
+
+
+def move_in(staging: Path, home: Path) -> None:
+    """Everything but the vault, the ledger last. Raises: OSError."""
     for name in ("bodies", *LOOSE, DATABASE):
         target = home / name
         if (staging / name).exists():
@@ -190,7 +200,6 @@ def put_in_place(staging: Path, home: Path, vault: list[tuple[str, bytes]]) -> N
         os.fsync(folder)
     finally:
         os.close(folder)
-    make_vault(home / "vault", vault)
 
 
 def _admins(store: Store) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from tallystick.vault.private import Disk, PrivateDirectory, destroy_tree, exist
 
 FOLDERS: Final = ("", "secrets", "humans")
 INVITES: Final = "invite+"  # secrets of open invites: no backup makes one open again
-NEXT: Final = "next+"
+NEXT: Final = "next+"  # keys of a rotation that was not finished
 _LONGEST: Final = 200
 
 

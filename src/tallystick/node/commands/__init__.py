@@ -10,6 +10,7 @@ from typing import Any, Final
 
 _MODULES: Final = {
     "copies": ("backup", "restore", "restore_owner"),
+    "moving": ("migrate_receive", "migrate_send", "migrate_ticket", "migrate_to"),
     "reopening": ("restore_pair", "restore_show", "restore_sign"),
     "erasing": ("erase",),
     "files": ("get", "give_up", "ls", "mv", "put", "rm", "uploads", "versions"),
@@ -19,7 +20,7 @@ _MODULES: Final = {
     "quickstart": ("quickstart",),
     "record": ("log_check", "log_export", "log_prove"),
     "state": ("house_status", "status", "whois"),
-    "verify": ("rebuild_ledger", "verify"),
+    "auditing": ("rebuild_ledger", "verify"),
     "witness": ("witness_compare", "witness_keys", "witness_ls", "witness_serve", "witness_show"),
 }
 _HOME: Final = {name: module for module, names in _MODULES.items() for name in names}

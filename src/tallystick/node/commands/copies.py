@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tallystick.errors import Misuse, Refused, Unavailable
+from tallystick.errors import Misuse, Refused
 from tallystick.keys import KeyId
 from tallystick.ledger.event import Kind
 from tallystick.node.backup import Progress, write_backup
@@ -34,7 +34,7 @@ def backup(settings: Settings, *, target: Path, passphrase: Passphrase, progress
     began = time.monotonic()
     with Machine.open(settings) as machine:
         if machine.role is Role.HOUSE and machine.store.house().is_open:
-            _sign(settings, machine)  # what the backup holds is under a checkpoint that lies in it
+            sign_newest(settings, machine)  # what the backup holds is under a checkpoint that lies in it
         made = write_backup(machine, target, lambda write: SealedWriter.for_passphrase(write, words, os.urandom), progress)
         entry = None
         if machine.store.house().state != "moved":
@@ -50,7 +50,8 @@ def backup(settings: Settings, *, target: Path, passphrase: Passphrase, progress
     }
 
 
-def _sign(settings: Settings, machine: Machine) -> None:
+def sign_newest(settings: Settings, machine: Machine) -> None:
+    """The newest checkpoint covers everything there is now. Raises: Unavailable, Refused."""
     if is_running(settings):
         ask_house(settings, "checkpoint")
         return
@@ -89,9 +90,3 @@ def restore_owner(settings: Settings, *, owner: str) -> dict[str, Any]:
         else:
             entry = machine.store.append(closed_event(RESTORING, bytes(key))).result()[0].index
         return {"owner": str(key), "entry": entry, "entries": house.size}
-
-
-def check_not_running(settings: Settings) -> None:
-    """Raises: Unavailable: a house runs here."""
-    if is_running(settings):
-        raise Unavailable("this house is running", "stop it first")

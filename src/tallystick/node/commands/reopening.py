@@ -115,9 +115,9 @@ def restore_sign(settings: Settings, *, house: str, passphrase: Passphrase) -> d
 
         async def sign() -> tuple[int | None, int]:
             async with await HouseSession.open(machine, row, patient=True) as session:
-                opened = None if terms is None else await session.submit_alone(_bundle(session, row, signer(), terms))
+                opened = None if terms is None else await session.submit_alone(bundle_for(session, row, signer(), terms))
                 stands = await session.submit_alone(
-                    _bundle(session, row, signer(), PairResign(pairing_id=row.pairing, pair_type=row.effective))
+                    bundle_for(session, row, signer(), PairResign(pairing_id=row.pairing, pair_type=row.effective))
                 )
                 return opened, stands
 
@@ -155,7 +155,8 @@ def restore_pair(settings: Settings, *, house: str, names: Sequence[str], passph
         return {"pairs": signed}
 
 
-def _bundle(session: HouseSession, house: PairRow, signer: Signer, statement: Statement) -> bytes:
+def bundle_for(session: HouseSession, house: PairRow, signer: Signer, statement: Statement) -> bytes:
+    """A statement signed for this house, by the time that it goes by."""
     if house.house is None:
         raise AssertionError("a client's half names its house")
     return sign_statement(
