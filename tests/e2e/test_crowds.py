@@ -128,7 +128,7 @@ def test_connections_that_say_nothing(house: House, laptop: Client, crowd: Clien
 
     crowd.do(asyncio.run, silent())
     kinds = [entry["kind"] for entry in house.log() if entry["index"] > before and entry["name"] == "crowd"]
-    assert kinds == [], kinds
+    assert not {"knock", "session", "signal"} & set(kinds), kinds
     works(crowd)
 
 
