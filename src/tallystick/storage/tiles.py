@@ -64,7 +64,7 @@ class TileFiles:
             whole = self.get(tile.whole)
             if whole is not None:
                 return whole[: tile.hash_bytes]
-        raise Unavailable(f"there is no {tile.path}", "the house publishes it again: `tally rebuild --tiles`, or start the house")
+        raise Unavailable(f"there is no {tile.path}", "Start the house: what is missing it publishes again.")
 
     def get(self, tile: Tile) -> bytes | None:
         """The file of exactly this tile or bundle, if it is there. Raises: as `read`."""
