@@ -35,7 +35,7 @@ def _show_ticket(result: Result, out: Out) -> None:
 
 
 @command("to", example="tally migrate to attic.ticket")
-@click.argument("file", type=click.Path(exists=True, path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
 @click.option("--house", default="", metavar="NAME", help="Which house, where this machine is paired with several.")
 @passphrase_fd
 def to(call: Call, file: Path, house: str, passphrase_fd: int | None) -> None:

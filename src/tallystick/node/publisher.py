@@ -208,23 +208,17 @@ class Publisher:
             size, root = store.head()
             now_ns = time.time_ns()
             closed = store.house().state == "closed"  # one that has moved still signs its last entry
+            # After a restore, or with new keys, the newest is of another name or hand, and is no answer any more.
+            current = latest is not None and self._is_current(latest)
             if latest is not None:
                 young = 0 <= now_ns - latest.time_ns < FRESH_NS
-                # After a restore, or with new keys, the newest is of another name or hand, and is no answer any more.
-                current = self._is_current(latest)
-                if (
-                    current and ((latest.size == size and self._covered == size) or (young and not fresh))
-                ) or store.house().state == "closed":
+                if closed or (current and ((latest.size == size and self._covered == size) or (young and not fresh))):
                     return latest
-            elif store.house().state == "closed":
+            elif closed:
                 raise Unavailable("this house is closed, and has never signed a checkpoint")
             try:
                 self._cover(size)
-                return (
-                    latest
-                    if latest is not None and latest.size == size and self._is_current(latest)
-                    else self._sign(latest, size, root, now_ns)
-                )
+                return latest if latest is not None and current and latest.size == size else self._sign(latest, size, root, now_ns)
             except TallyError as error:
                 self._failed(error)
                 if fresh or latest is None:
