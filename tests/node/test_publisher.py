@@ -288,7 +288,7 @@ def test_it_signs_once_a_second_at_most(house: Machine) -> None:
 
 
 def test_an_append_does_not_wait_for_it(house: Machine) -> None:
-    """While a sync of a tile hangs, entries are recorded and acknowledged, and the last checkpoint is shown."""
+    """While a sync of a tile hangs, entries are recorded and acknowledged, and the last checkpoint is shown, with its proof."""
     disk = Counting()
     it = publisher(house, disk)
     first = it.publish()
@@ -302,6 +302,8 @@ def test_an_append_does_not_wait_for_it(house: Machine) -> None:
             grow(house)
         assert house.store.size() == first.size + 18
         assert placed(house) == first.size
+        assert it.newest() == first
+        assert it.show(0).note == first.note
     finally:
         disk.gate.set()
         it.stop()

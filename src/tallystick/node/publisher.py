@@ -189,10 +189,21 @@ class Publisher:
 
         Raises: Unavailable, Refused; without `fresh` only when none was ever signed: else the last one is shown while publication fails.
         """
+        if not fresh and self._is_busy():
+            latest = self._machine.store.latest_checkpoint()
+            if latest is not None and self._is_current(latest):
+                return latest
         row = self._newest(fresh=fresh)
         if row.size != self._placed_size:
             self._wake.set()
         return row
+
+    def _is_busy(self) -> bool:
+        """Whether a long publication is under way, the first one of a large ledger: nobody waits for it who can do without."""
+        if not self._signing.acquire(timeout=FRESH_S):
+            return True
+        self._signing.release()
+        return False
 
     def newest_there_is(self) -> CheckpointRow:
         """A checkpoint of now; while publication fails, the newest that was signed. Raises: Unavailable, Refused: there is none."""
