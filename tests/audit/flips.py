@@ -78,7 +78,7 @@ class Flip:
             # A body that does not decrypt may have been changed itself, or its key: the finding names both places.
             return self.file == "bodies/keys.bin" and f"{self.file}, byte {self.at // 64 * 64})" in finding.meaning
         if self.table:
-            return finding.row.split(" ")[0] == self.table or (self.table in ("bodies", "fresh", "erasing") and finding.row == "")
+            return finding.row.split(" ")[0] == self.table or (self.table == "bodies" and finding.row == "")
         return True
 
 

@@ -1,6 +1,6 @@
 """A real house with everything in its ledger that a ledger can hold: every statement signed, every opening kept, checkpoints published.
 
-scene = Scene.at(folder)         # a home in folder/attic, closed, about 700 entries in three tiles
+scene = Scene.at(folder)         # a home in folder/attic, closed; `bulk` more entries of the commonest kind
 """
 
 import secrets
@@ -73,12 +73,12 @@ class Scene:
     planted: str = "/files/planted-secret-name.txt"
 
     @classmethod
-    def at(cls, folder: Path, *, commands: int = 200) -> "Scene":
+    def at(cls, folder: Path, *, commands: int = 80, bulk: int = 0) -> "Scene":
         """A whole life, closed at its end."""
         house, _ = Machine.create(load({"name": "attic"}, home=folder / "attic", env={}), Role.HOUSE)
         scene = cls(folder, house, Key.named("audit owner"), Publisher(house))
         try:
-            scene.live(commands)
+            scene.live(commands, bulk)
         finally:
             scene.close()
         return scene
@@ -104,7 +104,7 @@ class Scene:
     def event(self, kind: Kind, actor: str = "house", **fields: Any) -> Event:
         return Event.of(kind, self.tick(), actor, **fields)
 
-    def live(self, commands: int) -> None:
+    def live(self, commands: int, bulk: int) -> None:
         """Everything, in an order in which it can happen."""
         laptop = self.pair("laptop", PairType.ADMIN, genesis=True)
         phone = self.pair("phone", PairType.INPUT)
@@ -126,6 +126,7 @@ class Scene:
         for kind in sorted(kind for kind in PLAIN if "signal" not in KINDS[kind].required):
             self.plain(kind)
         self.effects(laptop)
+        self.add(*(self.event(Kind.ANSWER, status=200, length=n, digest=sha256(b"%d" % n), entry=n % 9) for n in range(bulk)))
         for n in range(commands - commands // 2):
             self.command(phone if n % 3 else laptop, effect=n % 5 == 0)
         self.add(self.event(Kind.BODY_ERASED, "local", entry=self.bodies[3], reason="asked"))

@@ -14,7 +14,7 @@ from tests.audit.flips import Flip, in_files, in_rows
 from tests.audit.scene import Scene, files
 
 SEED = 20_261_122
-TOGETHER = 5  # flips in one copy, each in another file or another row of another table
+TOGETHER = 8  # flips in one copy, each in another file or another row of another table
 
 
 def found(home: Path) -> list[Finding]:
@@ -97,7 +97,7 @@ def of_no_effect(scene: Scene, flip: Flip) -> bool:
 def test_flips_in_rows_of_every_table(scene: Scene, tmp_path: Path) -> None:
     """Every column of every table that has rows: 400 flips by SQL, each named with its table."""
     dice = random.Random(SEED)
-    tables = [*schema.PROJECTED, *schema.KEPT]
+    tables = [*schema.PROJECTED, *schema.KEPT, "targets"]
     flips = [flip for flip in in_rows(dice, scene.home, tables, 430) if not is_fraction(flip)]
     assert check(scene, tmp_path, flips) >= 400
     assert {flip.table for flip in flips} == {*tables} - {"fresh", "erasing"}
@@ -109,10 +109,10 @@ def is_fraction(flip: Flip) -> bool:
 
 
 def test_flips_in_the_pages_of_the_database(scene: Scene, tmp_path: Path) -> None:
-    """Anywhere in the file: 100 flips. One that is not found is without effect: every row, index and word of the schema is the same."""
+    """Anywhere in the file: 80 flips. One that is not found is without effect: every row, index and word of the schema is the same."""
     dice = random.Random(SEED)
     right, unfound = rows_of(scene.home), 0
-    for flip in in_files(dice, scene.home, ["house.sqlite"], 100):
+    for flip in in_files(dice, scene.home, ["house.sqlite"], 80):
         home = tmp_path / "pages"
         shutil.rmtree(home, ignore_errors=True)
         shutil.copytree(scene.home, home)
@@ -120,11 +120,11 @@ def test_flips_in_the_pages_of_the_database(scene: Scene, tmp_path: Path) -> Non
         if not found(home):
             assert rows_of(home) == right, flip
             unfound += 1
-    assert unfound < 80
+    assert unfound < 70
 
 
 def rows_of(home: Path) -> list[object]:
-    """Everything that can be read from the database, by its own order of the pages, and that its indexes agree."""
+    """Everything that can be read from the database, and that its indexes agree."""
     db = sqlite3.connect(f"file:{home / 'house.sqlite'}?immutable=1", uri=True)
     try:
         tables = [*schema.PROJECTED, *schema.KEPT, "sqlite_master"]

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from tallystick.errors import Misuse, Refused, Unavailable
 from tallystick.ledger.event import Kind
+from tallystick.node.commands.auditing import own_keys
 from tallystick.node.commands.here import ask_house, is_running
-from tallystick.node.commands.verify import own_keys
 from tallystick.node.evidence import export, prove
 from tallystick.node.files import read_file, write_new
 from tallystick.node.machine import Machine

@@ -21,6 +21,7 @@ from tallystick.primitives import chacha20poly1305
 from tallystick.storage.audit.database import Database
 from tallystick.storage.audit.report import Report
 from tallystick.storage.bodies import MAX_OPENING_BYTES, RECORD_BYTES, SEAL_BYTES, SEGMENT_UNITS, TAG_BYTES, UNIT_BYTES
+from tallystick.storage.targets import target_in
 from tallystick.tlog.tree import leaf_hash
 
 KEYS: Final = "bodies/keys.bin"
@@ -42,6 +43,7 @@ class BodyAudit:
         self._judge = judge
         self._segments: dict[int, bytes] = {}
         self._newest: int | None = None
+        self._targets: dict[int, str] = {}  # by entry, of the openings that live
         self._ends: dict[int, int] = {}  # by segment: the first byte behind its last body
 
     def run(self) -> None:
@@ -74,6 +76,7 @@ class BodyAudit:
                 self._find("house.sqlite", None, None, "no record of the body store belongs to this row", row=f"erasing {slot}")
         self._tails()
         self._gone()
+        self._index()
 
     def _find(self, file: str, offset: int | None, at: int | None, meaning: str, *, row: str = "") -> None:
         self._report.add([Finding(file=file, offset=offset, entry=at, row=row, meaning=meaning)])
@@ -152,6 +155,8 @@ class BodyAudit:
             wrong = self._judge(entry.decode(leaf), opening)
         except TallyError as error:
             wrong = error.message
+        if (target := target_in(opening)) is not None:
+            self._targets[at] = target
         if wrong:
             self._find(file, offset, at, f"the opening of this entry is not the one that was signed: {wrong}")
 
@@ -214,6 +219,16 @@ class BodyAudit:
                     "the opening of this command is gone, and no entry says that it was erased",
                     row=f"bodies {at}",
                 )
+
+    def _index(self) -> None:
+        """The index of targets is a cache of the openings: nothing else stands in it, and nothing is missing where it was filled."""
+        rows = dict(self._database.all("SELECT entry, target FROM targets"))
+        filled = max((size for (size,) in self._database.all("SELECT size FROM indexed") if isinstance(size, int)), default=0)
+        for at in sorted({*rows, *self._targets}, key=str):
+            said, right = rows.get(at), self._targets.get(at)
+            if said != right and not (said is None and at >= filled):
+                meaning = "the index of targets does not say what the opening of this entry says"
+                self._find("house.sqlite", None, at, meaning, row=f"targets {at}")
 
 
 def _first_set(data: bytes) -> int:

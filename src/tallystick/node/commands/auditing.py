@@ -197,6 +197,7 @@ def rebuild_ledger(settings: Settings, *, from_tiles: bool, progress: Progress) 
                 bring_home(path)
                 rebuild(path, new, lambda done, total: progress("entries", done, total))
                 mended, bodies = differences(path, new), 0
+                bring_home(new)  # a reader leaves the files beside it that readers share
             before = swap(path)
         finally:
             os.close(lock)
