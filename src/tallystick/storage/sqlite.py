@@ -150,7 +150,9 @@ class Store(Readers):
     def recording(self, *events: Event, openings: Sequence[bytes] = ()) -> asyncio.Future[tuple[Receipt, ...]]:
         """`record` for one who has something else to do while the disk writes. Raises: as `append`."""
         ticket = _ticket(events, openings, asyncio.get_running_loop())
-        self._submit(ticket)
+        if self._writer is None:
+            raise Unavailable("the ledger is closed")
+        self._writer.submit(ticket)
         if ticket.waiter is None:
             raise AssertionError("a ticket with a loop has a waiter")
         return ticket.waiter
@@ -252,7 +254,8 @@ def _ticket(events: tuple[Event, ...], openings: Sequence[bytes], loop: asyncio.
         raise Misuse(f"1 to {MAX_GROUP_ENTRIES} events are recorded together")
     if openings and (len(openings) != len(events) or max(map(len, openings)) > MAX_OPENING_BYTES):
         raise Misuse(f"there is one opening for each event, of at most {MAX_OPENING_BYTES} bytes")
-    ticket = Ticket(events, tuple(map(entry.encode, events)), tuple(openings), loop, later=later)
+    leaves = (entry.encode(events[0]),) if len(events) == 1 else tuple(map(entry.encode, events))
+    ticket = Ticket(events, leaves, tuple(openings), loop, later=later)
     if ticket.size > MAX_GROUP_BYTES:
         raise Misuse(f"events recorded together have at most {MAX_GROUP_BYTES} bytes")
     return ticket

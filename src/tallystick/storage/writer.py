@@ -60,7 +60,7 @@ class Ticket(Request):
         self.openings = openings
         self.outcome = None
         self.checkpoint = checkpoint
-        self.size = sum(map(len, leaves)) + sum(map(len, openings))
+        self.size = len(leaves[0]) if len(leaves) == 1 and not openings else sum(map(len, leaves)) + sum(map(len, openings))
         self.loop = loop
         self.future: Future[Receipts] | None = None if loop or later else Future()
         self.waiter: asyncio.Future[Receipts] | None = loop.create_future() if loop else None
