@@ -55,26 +55,22 @@ def read_block(data: bytes, width: int, first: int, forms: Forms, sight: Sight) 
     """Read a bundle. Raises nothing: what is wrong stands in the block."""
     block = Block(first)
     hashes: list[bytes] = []
-    new, match, known = _new, forms.pattern.match, forms.forms
-    at, end = 0, len(data)
+    new, match, references = _new, forms.pattern.match, forms.references
+    at, end, add = 0, len(data), hashes.append
     bound = canonical.encode(first)  # an entry of this bundle that names a smaller one is right whatever its own index is
-    latest = b"\x00"
+    found = None
     for index in range(first, first + width):
         found = match(data, at)
         if found is not None:
-            group = found.lastindex or 1
+            group = found.lastindex or 0
             leaf = found[group]
-            form = known[group - 1]
-            hashes.append(new(b"\x00" + leaf).digest())
+            add(new(b"\x00" + leaf).digest())
             at = found.end()
-            for place in form.references:
+            for place in references[group]:
                 named = leaf[place]
                 if named >= bound and (named[0] if len(named) == 1 else int.from_bytes(named[1:], "big")) >= index:
                     block.flaws.append(Flaw(index, "it names an entry that is not before it"))
                     block.offsets[index] = at - len(leaf)
-            time = leaf[form.time]
-            if time > latest:
-                latest = time
             continue
         start = at + _LENGTH
         stop = start + int.from_bytes(data[at:start], "big")
@@ -82,7 +78,7 @@ def read_block(data: bytes, width: int, first: int, forms: Forms, sight: Sight) 
             block.broken = f"it ends in entry {index}" if at < end else f"it ends before entry {index}"
             break
         leaf = data[start:stop]
-        hashes.append(new(b"\x00" + leaf).digest())
+        add(new(b"\x00" + leaf).digest())
         before = len(block.flaws)
         event = _read(block, index, leaf, sight)
         if event is not None and event.kind not in MEANT and "signal" not in event.fields:
@@ -97,8 +93,9 @@ def read_block(data: bytes, width: int, first: int, forms: Forms, sight: Sight) 
     block.tile = b"".join(hashes)
     if len(hashes) & (len(hashes) - 1) == 0 and hashes:
         block.root = perfect_root(hashes)
-    if latest != b"\x00":
-        block.latest_ns = latest[0] if len(latest) == 1 else int.from_bytes(latest[1:], "big")
+    if found is not None and found.lastindex:  # the last of a bundle stands for its time, unless another was read in full
+        time = found[found.lastindex][forms.forms[found.lastindex - 1].time]
+        block.latest_ns = max(block.latest_ns, time[0] if len(time) == 1 else int.from_bytes(time[1:], "big"))
     return block
 
 

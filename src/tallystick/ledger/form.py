@@ -49,6 +49,7 @@ class Forms:
 
     def __init__(self) -> None:
         self.forms: list[Form] = []
+        self.references: list[tuple[slice, ...]] = [()]  # by the number of the group that matched
         self._known: set[bytes] = set()
         self.pattern: re.Pattern[bytes] = _NOTHING
         """`pattern.match(bundle, at)`: the form of the entry at `at` is `forms[match.lastindex - 1]`, its leaf that group. None says
@@ -62,6 +63,7 @@ class Forms:
         if form is not None and form.pattern not in self._known:
             self._known.add(form.pattern)
             self.forms.append(form)
+            self.references.append(form.references)
             alternatives = (re.escape(form.size.to_bytes(2, "big")) + b"(" + form.pattern + b")" for form in self.forms)
             self.pattern = re.compile(b"|".join(alternatives), re.DOTALL)
 

@@ -196,7 +196,9 @@ class LogAudit:
     def _take(self, block: Block) -> None:
         place = self._places.pop(block.first // TILE_WIDTH)
         tiles = self._stored_tiles(place)
-        if block.broken or block.count != place.width or not place.agree or any(block.tile[: len(tile)] != tile for _, tile in tiles):
+        whole = not block.broken and block.count == place.width and place.agree
+        right = whole and all(block.tile[: len(tile)] == tile for _, tile in tiles)
+        if not right:
             block = self._arbitrate(place, block, tiles)
         self._flaws(place, block)
         first = self.tree.size
@@ -205,7 +207,8 @@ class LogAudit:
         else:
             full = self.tree.feed_hashes([block.tile[at : at + HASH_BYTES] for at in range(0, len(block.tile), HASH_BYTES)])
         for tile, data in full:
-            self._check_tile(tile, data)
+            # The stored forms of this tile were compared above, byte for byte.
+            self._check_tile(tile, data, seen=tile.level == 0 and tile.n == place.n and right)
         for index, leaf in block.left:
             if index in self.lost:
                 continue
@@ -349,8 +352,8 @@ class LogAudit:
             self.report.count("statements", len(claims))
             self._entry_flaws(None, check(claims))
 
-    def _check_tile(self, tile: Tile, data: bytes) -> None:
-        if self.published is not None:
+    def _check_tile(self, tile: Tile, data: bytes, *, seen: bool = False) -> None:
+        if self.published is not None and not seen:
             self.report.add(self.published.check_tile(tile, data))
         self.report.count("tiles")
 

@@ -12,7 +12,7 @@ from tallystick.ledger.block import Block, Sight, read_block
 from tallystick.ledger.form import Forms
 
 BLOCKS_IN_TASK: Final = 32
-PAYS_FROM: Final = 100_000  # entries: a process costs a third of a second to start
+PAYS_FROM: Final = 400_000  # entries: a process costs a third of a second to start, and reads as many in a second
 _FORMS: Final = Forms()  # of this process
 
 
