@@ -17,6 +17,7 @@ from tallystick.pair.statement import (
     DENY_REASONS,
     SEVER_REASONS,
     VERBS,
+    BodyErase,
     EntryRef,
     HouseMigrate,
     HouseRestore,
@@ -53,6 +54,8 @@ EXAMPLES: dict[str, Statement] = {
     "restore unseen": HouseRestore(origin=ID, size=1, root=seed("root"), log="x", seen=()),
     "resign": PairResign(pairing_id=ID, pair_type=PairType.INPUT),
     "resume": KeyResume(key=CLIENT.signing.public.key_id),
+    "erase": BodyErase(entry=7, erased=((9, 3), (20, 1)), reason="asked-by-owner"),
+    "erase one": BodyErase(entry=0, erased=(), reason="asked"),
     "migrate": HouseMigrate(
         origin=ID,
         static=CLIENT.static.public,
@@ -63,6 +66,7 @@ EXAMPLES: dict[str, Statement] = {
     ),
     "admins": ReplaceAdmins(origin=seed("origin"), admins=(Key("a").public, Key("b", KeyKind.P256).public)),
 }
+ENTRIES = [("entry", 0), ("entry", 601), ("erased", None)]
 EACH = pytest.mark.parametrize("name", EXAMPLES)
 
 
@@ -118,10 +122,14 @@ def test_every_field_has_its_type_and_range(name: str) -> None:
             except Malformed:
                 continue
             assert encode_statement(read) == raw
-            assert (key, wrong) in [("for", None), ("label", None), ("yes", True), ("actions", []), ("size", 601), ("seen", [])]
+            assert (key, wrong) in [("for", None), ("label", None), ("yes", True), ("actions", []), ("size", 601), ("seen", []), *ENTRIES]
 
 
 WRONG: list[tuple[str, dict[int | str, Any]]] = [
+    ("erase", {"erased": [[1, 0]]}),
+    ("erase", {"erased": [[1, 1, 1]]}),
+    ("erase", {"erased": [[1, 1]] * 33}),
+    ("erase", {"reason": "Not a word"}),
     ("approve", {"static": bytes(32)}),
     ("approve", {"signing": encode({1: 1, -1: 6, -2: bytes(32)})}),
     ("approve", {"signing": HOUSE.identity.log_pq.cose_key()}),

@@ -132,10 +132,15 @@ class Commands(Protocol):
         pair: str | None,
         key: str | None,
         before_ns: int | None,
+        house: str | None,
         reason: str,
         sure: Callable[[Result], bool],
+        passphrase: Passphrase,
     ) -> Result:
-        """Erase the openings of the entries that all of these choose, once `sure` was shown how many they are and said yes."""
+        """Erase the openings of the entries that all of these choose, once `sure` was shown how many they are and said yes.
+
+        Of this machine's own ledger; or of `house`, signed: then entries are named and nothing else chooses.
+        """
 
     def verify(
         self,

@@ -8,10 +8,11 @@ from typing import Final
 
 import click
 
-from tallystick.cli.command import Call, command
+from tallystick.cli.command import Call, command, passphrase_fd
 from tallystick.cli.log import since
 from tallystick.cli.output import Out, emit
 from tallystick.cli.shapes import Result
+from tallystick.cli.terminal import passphrase_asker
 from tallystick.errors import Misuse, Refused
 
 _SPAN: Final = re.compile(r"(0|[1-9][0-9]{0,18})(?:-(0|[1-9][0-9]{0,18}))?")
@@ -51,17 +52,33 @@ def _which(found: Result) -> str:
     return f"{found['erased']} entries ({found['first']} to {found['last']})"
 
 
-@command("erase", example="tally erase 1207 1210-1290\ntally erase --pair laptop --before 30d --reason asked-by-owner --yes")
+@command(
+    "erase",
+    example="tally erase 1207 1210-1290\ntally erase --pair laptop --before 30d --yes\ntally erase --house attic 1207",
+)
 @click.argument("entries", nargs=-1, metavar="ENTRY...")
 @click.option("--pair", "pair_name", metavar="NAME", help="Only entries of this pair.")
 @click.option("--key", metavar="KEY", help="Only entries by this key: KeyId or #12.")
 @click.option("--before", metavar="TIME", help="Only entries before: 30d, 12h, or a date and time.")
+@click.option("--house", metavar="NAME", help="At this house, signed by this machine's human key (ADMIN); entries are named one by one.")
 @click.option("--reason", default="asked", metavar="WORD", help="Kept in the record. Default: asked.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def erase(call: Call, entries: tuple[str, ...], pair_name: str | None, key: str | None, before: str | None, reason: str, yes: bool) -> None:
+@passphrase_fd
+def erase(
+    call: Call,
+    entries: tuple[str, ...],
+    pair_name: str | None,
+    key: str | None,
+    before: str | None,
+    house: str | None,
+    reason: str,
+    yes: bool,
+    passphrase_fd: int | None,
+) -> None:
     """Forget what entries of this machine's ledger only commit to: paths, headers, queries, and the salts of their hashes.
 
-    Entries stay, and so does every proof; the erasure is an entry itself. Files in the archive are not touched: `tally rm`.
+    Entries stay, and so does every proof; the erasure is an entry itself. With --house the same at a house, over an ADMIN pair.
+    Files in the archive are not touched: `tally rm`.
     """
     result = call.behind.erase(
         call.settings(),
@@ -69,8 +86,10 @@ def erase(call: Call, entries: tuple[str, ...], pair_name: str | None, key: str 
         pair=pair_name,
         key=key,
         before_ns=None if before is None else since(before, time.time_ns()),
+        house=house,
         reason=reason,
         sure=asker(yes),
+        passphrase=passphrase_asker(passphrase_fd),
     )
     emit("erase", result, as_json=call.as_json, render=_show_erase)
 

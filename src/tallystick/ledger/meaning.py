@@ -37,6 +37,7 @@ STATED: Final[Mapping[str, tuple[frozenset[Kind], Mapping[str, str]]]] = {
     "invite.revoke": (frozenset({Kind.INVITE_REVOKED}), {"invite": "invite"}),
     "key.replace-admins": (frozenset({Kind.ADMINS_REPLACED}), {}),
     "key.resume": (frozenset({Kind.KEY_RESUMED}), {"key": "subject"}),
+    "body.erase": (frozenset({Kind.BODY_ERASED}), {"entry": "entry", "erased": "erased", "reason": "reason"}),
     "pair.resign": (frozenset({Kind.PAIRING_RESIGNED}), {"pairing": "pair", "type": "pair_type"}),
     "house.restore": (frozenset({Kind.RESTORED}), {"log": "log_name"}),
     "house.migrate": (frozenset({Kind.MIGRATED}), {"signing": "successor", "static": "static_key", "witness": "witness_key"}),
@@ -401,6 +402,11 @@ def _text_map(raw: bytes) -> Mapping[int | str, object]:
     return value
 
 
+def _as_stated(value: object) -> object:
+    """A field as a statement says it: CBOR knows lists only."""
+    return [_as_stated(each) for each in value] if isinstance(value, tuple) else value
+
+
 def _statement(event: Event, payload: Mapping[int | str, object]) -> Iterable[str]:
     """A person's statement in clear: it is what the signal commits to, and what the entry says came of it."""
     body, salt = event.blob("statement"), event.blob("statement_salt")
@@ -420,5 +426,5 @@ def _statement(event: Event, payload: Mapping[int | str, object]) -> Iterable[st
         return
     for name, field in same.items():
         said = stated.get(name)
-        if event.kind is not Kind.KEY_INTRODUCED and said != event.get(field):
+        if event.kind is not Kind.KEY_INTRODUCED and said != _as_stated(event.get(field)):
             yield f"the statement says another {name} than the entry"

@@ -116,6 +116,18 @@ def events(store: Store, entries: Sequence[int], now_ns: int, actor: str, reason
     return tuple(made)
 
 
+def check_erasable(store: Store, *spans: tuple[int, int]) -> None:
+    """Each of these (first, count) holds an opening, and no turn of the writer gets too long. Raises: Refused."""
+    openings = 0
+    for first, count in spans:
+        found = len(store.bodied(first, min(first + count, store.size()) - 1)) if first < store.size() else 0
+        if not found:
+            raise Refused(f"entry {first} has no opening, or it was erased", "`tally log` lists the entries")
+        openings += found
+    if openings > BATCH:
+        raise Refused(f"these are {openings} openings; one statement erases {BATCH} at most", "make it several")
+
+
 def _with(there: Iterable[int], goes: Sequence[int]) -> list[int]:
     """What was erased by somebody else in the meantime is named all the same."""
     return sorted({*there, *goes})

@@ -18,6 +18,7 @@ from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Receipt
 from tallystick.node.bundles import signed_of
 from tallystick.node.effects import Effects
+from tallystick.node.erasing import check_erasable
 from tallystick.node.inviting import check_room
 from tallystick.node.machine import Machine
 from tallystick.pair.ceremony import HouseIdentity
@@ -25,6 +26,7 @@ from tallystick.pair.invite import invite_id, invite_terms
 from tallystick.pair.pairing import free_label
 from tallystick.pair.statement import (
     VERBS,
+    BodyErase,
     HouseMigrate,
     HouseRestore,
     InviteCreate,
@@ -162,6 +164,9 @@ class Statements:
                 return await run(houses.resigned(pair=pair, pair_type=pair_type, signed=signed, now_ns=now_ns))
             case KeyResume(key=key):
                 return await run(houses.resumed(key, signed=signed, now_ns=now_ns))
+            case BodyErase():
+                check_erasable(self._machine.store, (statement.entry, 1), *statement.erased)
+                return await run(houses.erased(statement, signed=signed, now_ns=now_ns))
             case HouseRestore() | HouseMigrate():
                 raise Refused("this statement is not taken over the door", "`tally restore --sign` and `tally migrate to` bring it")
         raise AssertionError("a statement of a kind that the parser does not make")

@@ -4,6 +4,7 @@ A body says what a human key signs; the signature is a signal of class `human` a
 gate do not know each other, so nothing here believes a signature and nothing there knows what a pair is.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
 
@@ -20,7 +21,9 @@ MAX_ADMINS: Final = 8
 ACTIONS: Final = ("metadata", "read", "egress", "propose", "write", "admin")
 DENY_REASONS: Final = ("denied", "wrong-words", "unknown-machine", "expired")
 SEVER_REASONS: Final = ("unspecified", "lost", "stolen", "retired", "compromised")
+MAX_ERASED: Final = 32
 _MAX_TTL_S: Final = 600
+_REASON: Final = re.compile(r"[a-z0-9]([a-z0-9._/-]{0,62}[a-z0-9])?")
 MAX_SEEN: Final = 64
 MAX_ADDRESSES: Final = 4
 
@@ -131,6 +134,15 @@ class KeyResume:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BodyErase:
+    """The openings of an entry, and of further entries (first, count), are destroyed."""
+
+    entry: int
+    erased: tuple[tuple[int, int], ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HouseMigrate:
     """The house moves to the machine with these keys (docs/spec/restore.md, section 7). `log`: Ed25519 and ML-DSA-44."""
 
@@ -153,6 +165,7 @@ Statement: TypeAlias = (
     | HouseRestore
     | PairResign
     | KeyResume
+    | BodyErase
     | HouseMigrate
 )
 
@@ -167,6 +180,7 @@ VERBS: Final[dict[type[Statement], str]] = {
     HouseRestore: "house.restore",
     PairResign: "pair.resign",
     KeyResume: "key.resume",
+    BodyErase: "body.erase",
     HouseMigrate: "house.migrate",
 }
 
@@ -250,6 +264,10 @@ def parse_statement(raw: bytes) -> Statement:
             return PairResign(pairing_id=_hash(pairing), pair_type=_one_of(PairType, kind))
         case {"key": key, **rest} if verb == "key.resume" and not rest:
             return KeyResume(key=KeyId(_hash(key)))
+        case {"entry": entry, "erased": None | list() as erased, "reason": reason, **rest} if verb == "body.erase" and not rest:
+            if not isinstance(reason, str) or not _REASON.fullmatch(reason):
+                raise Malformed("statement: a reason is a word")
+            return BodyErase(entry=_whole(entry, 0, MAX_ENTRY_INDEX), erased=_ranges(erased), reason=reason)
         case {
             "origin": origin, "static": static, "signing": signing, "witness": witness, "log": [bytes(ed25519), bytes(ml_dsa)],
             "addresses": list(addresses), **rest,
@@ -314,6 +332,8 @@ def _fields(statement: Statement) -> dict[str, Encodable]:
             return {"pairing": s.pairing_id, "as": s.pair_type.value}
         case KeyResume() as s:
             return {"key": bytes(s.key)}
+        case BodyErase() as s:
+            return {"entry": s.entry, "erased": [list(each) for each in s.erased] or None, "reason": s.reason}
         case HouseMigrate() as s:
             return {
                 "origin": s.origin,
@@ -366,6 +386,20 @@ def _entry(value: Value) -> EntryRef:
     if not isinstance(value, list) or len(value) != 2:
         raise Malformed("statement: an entry is an origin hash and an index")
     return EntryRef(origin=_hash(value[0]), index=_whole(value[1], 0, MAX_ENTRY_INDEX))
+
+
+def _ranges(value: list[Value] | None) -> tuple[tuple[int, int], ...]:
+    """First entry and count, rising."""
+    if value is None:
+        return ()
+    if not 1 <= len(value) <= MAX_ERASED:
+        raise Malformed(f"statement: 1 to {MAX_ERASED} ranges of entries, or null")
+    found = []
+    for each in value:
+        if not isinstance(each, list) or len(each) != 2:
+            raise Malformed("statement: a range is its first entry and a count")
+        found.append((_whole(each[0], 0, MAX_ENTRY_INDEX), _whole(each[1], 1, MAX_ENTRY_INDEX)))
+    return tuple(found)
 
 
 def _signing_key(value: Value) -> PublicKey:

@@ -4,7 +4,7 @@ from tallystick.keys import KeyId
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Receipt
 from tallystick.pair.pairing import PairType
-from tallystick.pair.statement import HouseMigrate, HouseRestore
+from tallystick.pair.statement import BodyErase, HouseMigrate, HouseRestore
 from tallystick.passage.effect import Narrow, Passage, Record
 from tallystick.passage.pairing import Signed, actor_of
 
@@ -39,6 +39,22 @@ def resumed(key: KeyId, *, signed: Signed, now_ns: int) -> Passage[Receipt]:
     (receipt,) = yield Record((Event.of(Kind.KEY_RESUMED, now_ns, actor_of(signed), subject=bytes(key), **signed.fields()),))
     resumption: Receipt = receipt
     return resumption
+
+
+def erased(statement: BodyErase, *, signed: Signed, now_ns: int) -> Passage[Receipt]:
+    """Openings are destroyed; the receipt says that nothing of them is left."""
+    event = Event.of(
+        Kind.BODY_ERASED,
+        now_ns,
+        actor_of(signed),
+        entry=statement.entry,
+        erased=statement.erased or None,
+        reason=statement.reason,
+        **signed.fields(),
+    )
+    (receipt,) = yield Record((event,))
+    erasure: Receipt = receipt
+    return erasure
 
 
 def migrated(statement: HouseMigrate, *, size: int, root: bytes, signed: Signed, now_ns: int) -> Passage[Receipt]:
