@@ -42,6 +42,7 @@ LINES: dict[str, list[str]] = {
     "mv": ["mv", "attic:/x", "/y"],
     "log": ["log"],
     "erase": ["erase", "7", "40-60", "--yes"],
+    "key rotate": ["key", "rotate", "log"],
     "migrate ticket": ["migrate", "ticket", "fresh"],
     "migrate to": ["migrate", "to", "FILE"],
     "migrate send": ["migrate", "send", "fresh"],

@@ -192,6 +192,9 @@ class Commands(Protocol):
     def witness_compare(self, settings: Settings, *, house: str, file: Path) -> Result:
         """Whether somebody else's checkpoint and ours are of one history."""
 
+    def key_rotate(self, settings: Settings, *, use: str) -> Result:
+        """New keys of one use for a house that is stopped."""
+
     def backup(self, settings: Settings, *, target: Path, passphrase: Passphrase, progress: Progress) -> Result:
         """Everything of this machine in one sealed file."""
 

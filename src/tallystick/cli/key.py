@@ -68,6 +68,23 @@ def _show_replaced(result: Result, out: Out) -> None:
         out.line(f"    {name}")
 
 
+@command("rotate", example="tally key rotate log\ntally key rotate machine")
+@click.argument("use", type=click.Choice(["log", "machine", "witness"]))
+def rotate(call: Call, use: str) -> None:
+    """At a house that is stopped: new keys, signed by the old ones; its pairs learn them in their next session.
+
+    `log` signs checkpoints, `machine` is the Noise key and the signing key, `witness` cosigns. What the old keys signed stays good.
+    """
+    emit("key rotate", call.behind.key_rotate(call.settings(), use=use), as_json=call.as_json, render=_show_rotated)
+
+
+def _show_rotated(result: Result, out: Out) -> None:
+    out.line(f"New {result['use']} keys from entry {result['entry']} on. Start the house again; its pairs follow by themselves.")
+    if result["older"]:
+        out.line("The older Noise key answers until every pair has followed, and is destroyed then.")
+
+
+key.add_command(rotate)
 key.add_command(new)
 key.add_command(replace_admins)
 key.add_command(ls)

@@ -243,6 +243,7 @@ SHAPES: Final[Mapping[str, Shape]] = {
         "log": MAYBE_TEXT,
         "seen": NUMBER,
     },
+    "key rotate": {"use": TEXT, "entry": NUMBER, "keys": TEXTS, "older": NUMBER},
     "migrate ticket": {"home": TEXT, "ticket": TEXT, "key": TEXT, "address": TEXT},
     "migrate to": {"house": TEXT, "key": TEXT, "entry": NUMBER},
     "migrate send": {"file": TEXT, "bytes": NUMBER, "sha256": TEXT, "entries": NUMBER},

@@ -25,6 +25,8 @@ from tallystick.net.tcp import house_open
 from tallystick.net.udp import Origin, UdpPort
 from tallystick.node.ephemerals import Ephemerals, ephemeral
 from tallystick.node.machine import Machine
+from tallystick.node.rotating import older_statics
+from tallystick.noise import KeyPair
 from tallystick.pair.invite import invite_keys
 from tallystick.pair.pairing import PairKeys, Role, Suite, derive_pair_keys
 from tallystick.passage.effect import invite_name, secret_name
@@ -33,6 +35,7 @@ from tallystick.primitives import sha256
 from tallystick.storage.rows import InviteRow, PairRow
 
 _SALT_BYTES: Final = 32
+_KNOCK: Final = b"\x01"  # docs/spec/knock.md, section 1
 _FRESH_NS: Final = 100_000_000  # a session's first frame has 3 s from its beginning: one made earlier than this is made anew
 
 log = logging.getLogger("tallystick")
@@ -76,6 +79,8 @@ class Doorstep:
         self._host = host
         self._clock = clock
         self._keeper = Doorkeeper(static=machine.vault.machine.static, now_ns=clock())
+        # After a new static key the older one answers until every pair has followed (docs/spec/restore.md, section 6).
+        self._older = tuple((Doorkeeper(static=static, now_ns=clock()), static) for static in older_statics(machine.vault))
         self._udp: UdpPort | None = None
         self._numbers: dict[bytes, int] = {}
         self._pairs: dict[int, bytes] = {}
@@ -109,7 +114,8 @@ class Doorstep:
 
     def tick(self) -> bool:
         """Compute tags ahead; True when more is to be done soon."""
-        return self._keeper.tick(self._clock())
+        more = [keeper.tick(self._clock()) for keeper in (self._keeper, *(keeper for keeper, _ in self._older))]
+        return any(more)
 
     # --- Who may knock ---------------------------------------------------------------------------------------------------
 
@@ -126,14 +132,15 @@ class Doorstep:
         counter = self._machine.memory.get(f"counter/{row.pairing.hex()}")
         number = self._next_number
         self._next_number += 1
-        self._keeper.add_pair(
-            number,
-            keys=keys,
-            client_static=row.static_key,
-            pair_type=row.pair_type,
-            suite=row.suite,
-            next_counter=counter if isinstance(counter, int) else 0,
-        )
+        for keeper in (self._keeper, *(keeper for keeper, _ in self._older)):
+            keeper.add_pair(
+                number,
+                keys=keys,
+                client_static=row.static_key,
+                pair_type=row.pair_type,
+                suite=row.suite,
+                next_counter=counter if isinstance(counter, int) else 0,
+            )
         self._numbers[row.pairing], self._pairs[number], self._suites[row.pairing] = number, row.pairing, row.suite
 
     def shut_out(self, pair: bytes) -> None:
@@ -143,6 +150,8 @@ class Doorstep:
             self._pairs.pop(number, None)
             self._suites.pop(pair, None)
             self._keeper.remove_pair(number)
+            for keeper, _ in self._older:
+                keeper.remove_pair(number)
 
     def expect(self, row: InviteRow, secret: bytes) -> None:
         """From now on knocks with this invite are heard."""
@@ -165,9 +174,20 @@ class Doorstep:
             outcome = keeper.receive(datagram, ("", 0), now_ns)
             if isinstance(outcome, Admit):
                 self.admitted += 1
-                self._host.spawn(self._admit(outcome, datagram, udp.origin(index)))
+                self._host.spawn(self._admit(outcome, datagram, udp.origin(index), keeper, self._machine.vault.machine.static))
             elif isinstance(outcome, TimeAnswer):
                 self._host.spawn(self._tell_time(outcome, udp.origin(index)))
+            elif self._older and datagram[:1] == _KNOCK:
+                self._ask_older(datagram, udp.origin(index), now_ns)
+
+    def _ask_older(self, datagram: bytes, origin: Origin, now_ns: int) -> None:
+        """A knock for a static key that this house had before: of a pair that does not know the new one yet."""
+        for keeper, static in self._older:
+            outcome = keeper.receive(datagram, ("", 0), now_ns)
+            if isinstance(outcome, Admit):
+                self.admitted += 1
+                self._host.spawn(self._admit(outcome, datagram, origin, keeper, static))
+                return
 
     async def _tell_time(self, outcome: TimeAnswer, origin: Origin) -> None:
         pair = self._pairs.get(outcome.pair)
@@ -182,7 +202,7 @@ class Doorstep:
         if self._udp is not None:
             self._udp.send(outcome.answer, origin)
 
-    async def _admit(self, admit: Admit, datagram: bytes, origin: Origin) -> None:
+    async def _admit(self, admit: Admit, datagram: bytes, origin: Origin, keeper: Doorkeeper, static: KeyPair) -> None:
         """A knock held: connect towards it, answer, hand the connection on."""
         pair = None if admit.pair is None else self._pairs.get(admit.pair)
         suite = None if pair is None else self._suites[pair]
@@ -200,7 +220,7 @@ class Doorstep:
                     self._udp.send(reply, origin)
                 # While the client connects, what it will meet is made ready.
                 row = None if pair is None else self._machine.store.pair(pair)
-                met.append((handshake, self._session(suite, handshake), row, time.monotonic_ns()))
+                met.append((handshake, self._session(suite, handshake, static), row, time.monotonic_ns()))
 
             remote = origin.remote.at(_port(admit, mode, origin))
             opened = await house_open(mode, origin.local, remote, md5_key=key, on_ready=answer)
@@ -208,10 +228,10 @@ class Doorstep:
             log.debug("a knock led to no connection", extra={"reason": error.message, "address": str(origin.remote)})
             return
         finally:
-            self._keeper.ended(admit.ticket)
+            keeper.ended(admit.ticket)
         ((handshake, session, row, made_ns),) = met
         if time.monotonic_ns() - made_ns > _FRESH_NS:
-            session = self._session(suite, handshake)
+            session = self._session(suite, handshake, static)
         knock = Knock(
             session=handshake.handshake_hash,
             knock=sha256(datagram),
@@ -233,10 +253,9 @@ class Doorstep:
         )
         self._ephemerals.refill()
 
-    def _session(self, suite: Suite | None, handshake: Handshake) -> Session:
+    def _session(self, suite: Suite | None, handshake: Handshake, static: KeyPair) -> Session:
         if suite is None:
             return Session.of_invite(role=Role.HOUSE, handshake=handshake, now_ns=self._clock())
-        static = self._machine.vault.machine.static
         return Session.of_pair(role=Role.HOUSE, handshake=handshake, suite=suite, static=static, ephemeral=ephemeral, now_ns=self._clock())
 
     async def _choose(self, asked: Mode, pair: bytes | None, invite: bytes | None, datagram: bytes) -> tuple[Mode, bytes | None]:

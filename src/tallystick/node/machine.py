@@ -15,6 +15,7 @@ from tallystick.node.ephemerals import Ephemerals
 from tallystick.node.home import Home
 from tallystick.node.memory import Memory
 from tallystick.node.reserve import Reserve
+from tallystick.node.rotating import finish
 from tallystick.node.settings import Settings
 from tallystick.pair.pairing import PairKeys, Role
 from tallystick.storage.sqlite import Store
@@ -95,10 +96,12 @@ class Machine:
         vault = FileVault.open(home.vault)
         store = Store.open(home.database, shared=True)
         try:
-            return cls._of(settings, home, vault, store)
+            machine = cls._of(settings, home, vault, store)
+            finish(machine)
         except BaseException:
             store.close()
             raise
+        return machine
 
     @classmethod
     def open_or_create(cls, settings: Settings, role: Role) -> Self:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tallystick import __version__
 from tallystick.ledger.event import Event, Kind
+from tallystick.node.rotating import forget_older
 from tallystick.pair.message import Reason
 from tallystick.pair.pairing import Role
 from tallystick.passage import invite as invites
@@ -37,6 +38,7 @@ async def settle(house: "House") -> None:
                 await house.open_pair(pair.pairing)
         return
     now_ns = house.clock()
+    await asyncio.to_thread(forget_older, house.machine)
     wanted: set[str] = set()
     for pair in store.pairs():
         if pair.state not in ("pending", "standing", "restored"):

@@ -10,6 +10,7 @@ from tallystick.vault.private import Disk, PrivateDirectory, destroy_tree, exist
 
 FOLDERS: Final = ("", "secrets", "humans")
 INVITES: Final = "invite+"  # secrets of open invites: no backup makes one open again
+OLDER: Final = "static+"  # Noise keys of before
 NEXT: Final = "next+"  # keys of a rotation that was not finished
 _LONGEST: Final = 200
 
@@ -27,7 +28,8 @@ def vault_files(path: Path, *, machine: bool = True, humans: bool = True) -> tup
         directory = PrivateDirectory(path / folder if folder else path, Disk())
         directory.check()
         for name in directory.names():
-            if (not folder and not name.endswith(".key")) or (folder == "secrets" and name.startswith((INVITES, NEXT))):
+            left = (INVITES, NEXT) if machine else (INVITES, NEXT, OLDER)
+            if (not folder and not name.endswith(".key")) or (folder == "secrets" and name.startswith(left)):
                 continue
             data = directory.read(name)
             if data is not None:

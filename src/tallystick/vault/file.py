@@ -35,6 +35,26 @@ _MACHINE, _WITNESS, _LOG = "machine.key", "witness.key", "log.key"
 _SEEDS: Final = {_MACHINE: 2, _WITNESS: 1, _LOG: 2}
 
 
+NEXT: Final = "next"  # secrets: keys that wait to be promoted
+OLDER: Final = "static"  # secrets: Noise keys of before
+
+
+class Staged(Guarded):
+    """New keys that are not in use yet: they sign that they are taken."""
+
+    __slots__ = ("seeds", "signers", "static", "use")
+
+    def __init__(self, use: str, seeds: list[bytes]) -> None:
+        self.use = use
+        self.seeds = seeds
+        self.static = FileAgreement(seeds[0]) if use == "machine" else None
+        self.signers: tuple[FileSigner, ...]
+        if use == "log":
+            self.signers = (_ed25519(seeds[0]), FileSigner(KeyKind.ML_DSA_44, MLDSA44KeyPair.from_private(seeds[1])))
+        else:
+            self.signers = (_ed25519(seeds[-1]),)
+
+
 class FileVault(Guarded):
     """A vault in private files. Keeps the promises of `keys.Vault`."""
 
@@ -129,6 +149,41 @@ class FileVault(Guarded):
         names = (name.replace("+", "/") for name in self._secrets.names())
         return tuple(sorted(name for name in names if name.startswith(prefix) and _SECRET_NAME.match(name)))
 
+    def stage(self, use: str) -> "Staged":
+        """Make new keys of this use (`log`, `machine`, `witness`) and keep them beside the old ones, durably; for `promote`.
+
+        Raises: Misuse, Refused, Unavailable.
+        """
+        seeds = [self._entropy(_SEED_BYTES) for _ in range(_SEEDS[_file_of(use)])]
+        self.put_secret(f"{NEXT}/{use}", b"".join(seeds))
+        return Staged(use, seeds)
+
+    def staged(self, use: str) -> "Staged | None":
+        """The keys that wait to be promoted. Raises: Refused, Unavailable."""
+        _file_of(use)
+        raw = self.get_secret(f"{NEXT}/{use}")
+        return None if raw is None else Staged(use, [raw[at : at + _SEED_BYTES] for at in range(0, len(raw), _SEED_BYTES)])
+
+    def promote(self, use: str) -> None:
+        """The keys that were staged take the place of the old ones. An older static key stays as a secret, for pairs that do not know yet.
+
+        This object keeps the old keys: open the vault again. Raises: Refused, Unavailable; AssertionError when nothing was staged.
+        """
+        staged, name = self.staged(use), _file_of(use)
+        if staged is None:
+            raise AssertionError("no keys were staged")
+        if use == "machine":
+            static, _ = self._seeds(name)
+            public = self.machine.static.public
+            self.put_secret(f"{OLDER}/{public.hex()}", static)
+        self._root.write(name, pack("machine", name, list(staged.seeds)))
+        self.delete_secret(f"{NEXT}/{use}")
+
+    def older_statics(self) -> tuple[FileAgreement, ...]:
+        """The Noise keys that this machine had before. Raises: Refused, Unavailable."""
+        found = (self.get_secret(name) for name in self.list(f"{OLDER}/"))
+        return tuple(FileAgreement(private) for private in found if private is not None and len(private) == _SEED_BYTES)
+
     def new_human(self, label: str, passphrase: str, *, scripted: bool = False, kdf: Kdf | None = None) -> HumanKey:
         """Make a human key sealed by a passphrase. Raises: Misuse, Refused, Unavailable."""
         kdf = kdf or Kdf.new(self._entropy)
@@ -199,6 +254,13 @@ class FileVault(Guarded):
 
 def _directories(path: Path, disk: Disk) -> tuple[PrivateDirectory, PrivateDirectory, PrivateDirectory]:
     return PrivateDirectory(path, disk), PrivateDirectory(path / "secrets", disk), PrivateDirectory(path / "humans", disk)
+
+
+def _file_of(use: str) -> str:
+    name = f"{use}.key"
+    if name not in _SEEDS:
+        raise Misuse(f"no keys are called {use[:40]!r}", "log, machine or witness")
+    return name
 
 
 def _ed25519(seed: bytes) -> FileSigner:

@@ -15,7 +15,7 @@ _MODULES: Final = {
     "erasing": ("erase",),
     "files": ("get", "give_up", "ls", "mv", "put", "rm", "uploads", "versions"),
     "house": ("init", "invite", "log", "serve"),
-    "keys": ("key_ls", "key_new", "key_replace_admins"),
+    "keys": ("key_ls", "key_new", "key_replace_admins", "key_rotate"),
     "pairs": ("approve", "deny", "downgrade", "inbox", "pair", "ping", "sever"),
     "quickstart": ("quickstart",),
     "record": ("log_check", "log_export", "log_prove"),

@@ -10,6 +10,8 @@ from tallystick.keys import HumanKey, PublicKey, parse_cose_key
 from tallystick.node.commands.here import ask_house
 from tallystick.node.commands.where import Passphrase, text_of
 from tallystick.node.machine import Machine
+from tallystick.node.rotating import current_keys, rotate
+from tallystick.node.rotation import Use
 from tallystick.node.settings import Settings
 from tallystick.pair.pairing import Role
 from tallystick.pair.statement import ReplaceAdmins, encode_statement
@@ -73,6 +75,16 @@ def key_replace_admins(settings: Settings, *, recovery: str, admins: list[str]) 
     )
     answer = ask_house(settings, "replace-admins", bundle=bundle.hex())
     return {"entry": answer["entry"], "admins": [str(key.key_id) for key in keys]}
+
+
+def key_rotate(settings: Settings, *, use: str) -> dict[str, Any]:
+    """At a house that does not run: new keys of one use, signed by the old ones. Raises: Misuse, Refused, Unavailable."""
+    with Machine.open(settings) as machine, machine.home.lock():
+        receipt = rotate(machine, Use(use))
+        older = len(machine.vault.list("static/"))
+    with Machine.open(settings) as machine:
+        keys = [key.hex()[:64] for key in current_keys(machine.vault, Use(use))]
+    return {"use": use, "entry": receipt.index, "keys": keys, "older": older}
 
 
 def _public(text: str) -> PublicKey:
