@@ -12,7 +12,7 @@ from tallystick.channel.frame import FrameType
 from tallystick.node import connection
 from tallystick.node.checkpointwire import Ask, write_message
 from tallystick.node.connection import LINGER_S
-from tallystick.node.sessions import MAX_MESSAGES
+from tallystick.node.exchange import MAX_MESSAGES
 from tallystick.pair.pairing import PairType
 from tests.attack.rogue import Rogue
 from tests.node.village import Village, village

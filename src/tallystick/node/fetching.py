@@ -1,13 +1,11 @@
-"""A get, over as many sessions as it takes; and how paths are written in request targets."""
+"""A get, over as many sessions as it takes."""
 
 import hashlib
-import unicodedata
 from collections.abc import Callable
 from typing import TypedDict
-from urllib.parse import quote
 
 from tallystick.canonical import decimal
-from tallystick.errors import Misuse, Unavailable, Unproven
+from tallystick.errors import Unavailable, Unproven
 from tallystick.node.client import HouseSession
 from tallystick.node.httpclient import Response
 from tallystick.node.upload import Progress
@@ -79,16 +77,3 @@ class Fetch:
                 "the bytes that came are not those the house has recorded", "fetch it again; if it stays so, ask the house's owner"
             )
         return Got(bytes=self.at - self._first, sha256=found if self._whole else None, entry=self._entry)
-
-
-def plain(path: str) -> str:
-    """A path as the archive spells it: below the root, in Unicode normal form C (macOS writes form D)."""
-    return unicodedata.normalize("NFC", path.removeprefix("/"))
-
-
-def target_of(route: str, path: str, *, root: bool = False) -> str:
-    """The request target of a path. Raises: Misuse: it names no file."""
-    named = plain(path).rstrip("/") if root else plain(path)
-    if not named and not root:
-        raise Misuse("the path names no file", "write it from the root of the archive, as in papers/report.pdf")
-    return f"{route}/{quote(named, safe='/')}" if named else route

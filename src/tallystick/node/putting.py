@@ -5,7 +5,7 @@ from typing import Final
 from tallystick.errors import Malformed, Refused, Unavailable
 from tallystick.node import answers
 from tallystick.node.client import HouseSession
-from tallystick.node.fetching import plain, target_of
+from tallystick.node.targets import plain, target_of
 from tallystick.node.upload import Progress, Reader
 
 SMALL_BYTES: Final = 65_536  # goes in one request: sending it again costs less than asking where it stands

@@ -7,7 +7,7 @@ from typing import Any, Final
 from tallystick.canonical import encode
 from tallystick.errors import Misuse
 from tallystick.ledger.event import Event, Kind
-from tallystick.node.fetching import target_of
+from tallystick.node.targets import target_of
 from tallystick.node.view import entry_json, kind_of
 from tallystick.primitives import sha256
 from tallystick.storage.rows import EntryRow

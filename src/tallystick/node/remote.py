@@ -15,10 +15,11 @@ from tallystick.errors import Malformed, Misuse, Unavailable
 from tallystick.node import answers
 from tallystick.node.answers import Stored
 from tallystick.node.client import HouseSession, PairRow, TooOften
-from tallystick.node.fetching import Fetch, Got, plain, target_of
+from tallystick.node.fetching import Fetch, Got
 from tallystick.node.machine import Machine
 from tallystick.node.putting import Put
 from tallystick.node.reports import Reports
+from tallystick.node.targets import plain, target_of
 from tallystick.node.upload import Progress, Reader, Source
 
 __all__ = ["Got", "HouseClient", "Stored"]
