@@ -107,9 +107,9 @@ def test_no_room_has_a_cellar() -> None:
 
 
 def test_the_console_script_is_the_command() -> None:
-    """`tally` is tallystick.cli:main."""
+    """`tally` is tallystick.cli:main, `tally-verify` a module of its own."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]
-    assert project["scripts"] == {"tally": "tallystick.cli:main"}
+    assert project["scripts"] == {"tally": "tallystick.cli:main", "tally-verify": "tallystick_verify:main"}
     assert project["license"] == "Apache-2.0"
     assert "Apache License" in (PROJECT / "LICENSE").read_text("utf-8")
     assert sys.version_info >= (3, 11)

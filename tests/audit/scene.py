@@ -126,7 +126,8 @@ class Scene:
         for kind in sorted(kind for kind in PLAIN if "signal" not in KINDS[kind].required):
             self.plain(kind)
         self.effects(laptop)
-        self.add(*(self.event(Kind.ANSWER, status=200, length=n, digest=sha256(b"%d" % n), entry=n % 9) for n in range(bulk)))
+        if bulk:
+            self.add(*(self.event(Kind.ANSWER, status=200, length=n, digest=sha256(b"%d" % n), entry=n % 9) for n in range(bulk)))
         for n in range(commands - commands // 2):
             self.command(phone if n % 3 else laptop, effect=n % 5 == 0)
         self.add(self.event(Kind.BODY_ERASED, "local", entry=self.bodies[3], reason="asked"))

@@ -27,7 +27,7 @@ def house(copy: Callable[[], Path]) -> Settings:
 
 
 def rebuild(house: Settings, *, from_tiles: bool = False) -> dict[str, Any]:
-    return verifying.rebuild_ledger(house, from_tiles=from_tiles, progress=lambda *_: None)
+    return verifying.rebuild(house, from_tiles=from_tiles, progress=lambda *_: None)
 
 
 def test_changed_rows_are_mended_and_that_is_an_entry(house: Settings, scene: Scene) -> None:
@@ -116,7 +116,7 @@ def counted(name, real):
     return call
 for name in calls:
     setattr(os, name, counted(name, getattr(os, name)))
-verify.rebuild_ledger(load({}, home=Path(sys.argv[1]), env={}), from_tiles=False, progress=lambda *_: None)
+verify.rebuild(load({}, home=Path(sys.argv[1]), env={}), from_tiles=False, progress=lambda *_: None)
 """
 
 

@@ -156,7 +156,7 @@ class Commands(Protocol):
     ) -> Result:
         """Verify a ledger or an evidence file; `target` None: this machine's own. Nothing in it is changed."""
 
-    def rebuild_ledger(self, settings: Settings, *, from_tiles: bool, progress: Steps) -> Result:
+    def rebuild(self, settings: Settings, *, from_tiles: bool, progress: Steps) -> Result:
         """Make the database anew, from its entries or from what was published."""
 
     def log_prove(self, settings: Settings, *, index: int, target: Path | None) -> Result:

@@ -115,7 +115,7 @@ def _show_verify(result: Result, out: Out) -> None:
 def rebuild(call: Call, from_tiles: bool) -> None:
     """Make the database anew from its entries, beside the old one, and put it in place at once. The house must not run."""
     with steps(show=not call.as_json) as progress:
-        result = call.behind.rebuild_ledger(call.settings(), from_tiles=from_tiles, progress=progress)
+        result = call.behind.rebuild(call.settings(), from_tiles=from_tiles, progress=progress)
     emit("rebuild", result, as_json=call.as_json, render=_show_rebuild)
 
 

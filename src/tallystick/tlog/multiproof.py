@@ -5,7 +5,6 @@ else split at the largest power of two below the width (RFC 6962 2.1) and put th
 For a single leaf these are the hashes of its inclusion proof; for all leaves there are none.
 """
 
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 
 from tallystick.errors import Malformed, Misuse
@@ -23,7 +22,7 @@ def multiproof(indexes: Sequence[int], size: int, subtree: Subtree) -> tuple[byt
             yield range_hash(low, high, subtree)
         elif last - first < high - low:  # where every leaf is proven nothing else is needed
             middle = low + (1 << (high - low - 1).bit_length() - 1)
-            cut = bisect_left(indexes, middle, first, last)
+            cut = _at(indexes, middle, first, last)
             yield from walk(low, middle, first, cut)
             yield from walk(middle, high, cut, last)
 
@@ -49,7 +48,7 @@ def multiproof_root(leaves: Mapping[int, bytes], size: int, proof: Sequence[byte
         if high - low == 1:
             return check_hash(leaves[low])
         middle = low + (1 << (high - low - 1).bit_length() - 1)
-        cut = bisect_left(indexes, middle, first, last)
+        cut = _at(indexes, middle, first, last)
         left = walk(low, middle, first, cut)
         return node_hash(left, walk(middle, high, cut, last))
 
@@ -57,3 +56,11 @@ def multiproof_root(leaves: Mapping[int, bytes], size: int, proof: Sequence[byte
     if next(rest, None) is not None:
         raise Malformed("the proof has hashes left over")
     return root
+
+
+def _at(indexes: Sequence[int], value: int, first: int, last: int) -> int:
+    """Where in the ascending `indexes[first:last]` the first one stands that is not below `value`."""
+    while first < last:
+        middle = (first + last) // 2
+        first, last = (middle + 1, last) if indexes[middle] < value else (first, middle)
+    return first

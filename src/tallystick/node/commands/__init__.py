@@ -20,7 +20,7 @@ _MODULES: Final = {
     "quickstart": ("quickstart",),
     "record": ("log_check", "log_export", "log_prove"),
     "state": ("house_status", "status", "whois"),
-    "auditing": ("rebuild_ledger", "verify"),
+    "auditing": ("rebuild", "verify"),
     "witness": ("witness_compare", "witness_keys", "witness_ls", "witness_serve", "witness_show"),
 }
 _HOME: Final = {name: module for module, names in _MODULES.items() for name in names}

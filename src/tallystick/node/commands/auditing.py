@@ -22,7 +22,8 @@ from tallystick.storage.audit.home import verify_home
 from tallystick.storage.audit.log import StoredNote, time_of
 from tallystick.storage.audit.published import Published
 from tallystick.storage.audit.report import Report
-from tallystick.storage.rebuild import NEW, bring_home, clear, differences, forget, from_bundles, rebuild, swap
+from tallystick.storage.rebuild import NEW, bring_home, clear, differences, forget, from_bundles, swap
+from tallystick.storage.rebuild import rebuild as rebuild_database
 from tallystick.storage.rows import CheckpointRow
 from tallystick.storage.sqlite import Store, hold
 from tallystick.tlog.checkpoint import read_checkpoint
@@ -177,7 +178,7 @@ def _remember(path: Path, name: str, note: bytes) -> None:
 # --- Rebuilding ----------------------------------------------------------------------------------------------------------------------
 
 
-def rebuild_ledger(settings: Settings, *, from_tiles: bool, progress: Progress) -> dict[str, Any]:
+def rebuild(settings: Settings, *, from_tiles: bool, progress: Progress) -> dict[str, Any]:
     """Make the database anew: from its own entries, or from what was published. The house must not run."""
     began = time.monotonic()
     home = Home(settings.home)
@@ -195,7 +196,7 @@ def rebuild_ledger(settings: Settings, *, from_tiles: bool, progress: Progress) 
                 mended, bodies = _from_tiles(home, new, progress)
             else:
                 bring_home(path)
-                rebuild(path, new, lambda done, total: progress("entries", done, total))
+                rebuild_database(path, new, lambda done, total: progress("entries", done, total))
                 mended, bodies = differences(path, new), 0
                 bring_home(new)  # a reader leaves the files beside it that readers share
             before = swap(path)
