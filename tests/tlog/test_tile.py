@@ -20,7 +20,6 @@ from tallystick.tlog.tile import (
     check_tile,
     count_at,
     edge_tiles,
-    either,
     growth,
     hashes_of,
     parse_path,
@@ -308,23 +307,6 @@ def test_entries_are_checked_against_their_hashes() -> None:
         check_entries([*entries[:2], b"x", entries[3]], hashes, 256)
     with pytest.raises(Malformed):
         check_entries(entries[:3], hashes, 0)
-
-
-def test_a_partial_tile_that_was_tidied_away_is_cut_from_the_full_one() -> None:
-    """As the specification advises clients; a full tile that is missing stays missing, a damaged one is malformed."""
-
-    def fetch(tile: Tile) -> bytes:
-        if not tile.full:
-            raise Unavailable("tidied away")
-        return TREE.fetch(tile)
-
-    assert either(Tile(0, 5, 17), fetch) == TREE.fetch(Tile(0, 5))[: 17 * 32]
-    with pytest.raises(Unavailable):
-        either(Tile(0, 273, 112), fetch)
-    with pytest.raises(Malformed):
-        either(Tile(0, 5, 17), lambda tile: fetch(tile)[:-1])
-    old = TileTree(300, TREE.root(300), lambda tile: either(tile, lambda t: fetch(t) if t.level == 0 else TREE.fetch(t)))
-    assert old.leaf(299) == TREE.leaves[299]
 
 
 @given(st.binary(max_size=600), st.integers(1, 600))

@@ -29,7 +29,6 @@ from tallystick.storage.tilesource import TileSource
 from tallystick.tlog.checkpoint import Checkpoint, read_checkpoint
 from tallystick.tlog.cosignature import sign_checkpoint, verifier
 from tallystick.tlog.note import SignatureType, UnprovenNote, VerifierKey, parse_signature
-from tallystick.tlog.prooffile import ProofFile
 from tallystick.tlog.tile import growth
 
 FRESH_NS: Final = 10**9
@@ -342,14 +341,6 @@ class Publisher:
         if row is None or row.size <= receipt.index:
             row = self.newest(fresh=True)
         return Receipt(receipt.index, receipt.leaf_hash, Grade.INCLUDED, row.size)
-
-    def prove(self, index: int, *, extra: bytes = b"") -> ProofFile:
-        """The proof that an entry is in this log, under the newest checkpoint. Raises: Unavailable, Refused; Misuse: no such entry."""
-        row = self._machine.store.latest_checkpoint()
-        if row is None or row.size <= index:
-            row = self.newest(fresh=True)
-        hashes = self._machine.store.inclusion(index, row.size)
-        return ProofFile(index=index, hashes=hashes, note=row.note, extra=extra)
 
     def show(self, seen: int) -> Show:
         """The newest checkpoint, and its proof from `seen`; none where the client saw more than there ever was. Raises: Unavailable."""

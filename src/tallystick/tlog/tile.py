@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tallystick.canonical import decimal
-from tallystick.errors import Malformed, Misuse, Unavailable, Unproven
+from tallystick.errors import Malformed, Misuse, Unproven
 from tallystick.tlog.tree import EMPTY_ROOT, HASH_BYTES, MAX_SIZE, edge_root, leaf_hash, perfect_root
 
 TILE_WIDTH: Final = 256
@@ -239,19 +239,3 @@ class TileTree:
         if not 0 <= index < self.size:
             raise Misuse(f"there is no leaf {index} in a tree of {self.size}")
         return self.hashes(0, index // TILE_WIDTH)[index % TILE_WIDTH]
-
-
-def either(tile: Tile, fetch: Fetch) -> bytes:
-    """A tile of hashes, from its own file or, where partials were tidied away, from the beginning of the full tile.
-
-    Raises: Malformed: a full tile of another length; what `fetch` raises for both.
-    """
-    try:
-        return fetch(tile)
-    except Unavailable:
-        if tile.full:
-            raise
-        whole = fetch(tile.whole)
-    if len(whole) != tile.whole.hash_bytes:
-        raise Malformed(f"{tile.whole.path} has {len(whole)} bytes, not {tile.whole.hash_bytes}")
-    return whole[: tile.hash_bytes]
