@@ -41,8 +41,9 @@ class SignatureType(IntEnum):
     ML_DSA_44 = 0x06  # ML-DSA-44 (sub)tree cosignature, with a time
 
 
+@lru_cache(maxsize=1024)
 def check_name(name: str) -> str:
-    """A key name: not empty, no white space, no plus. Raises: Malformed."""
+    """A key name: not empty, no white space, no plus. Raises: Malformed, and only what is a name is kept."""
     if not name or "+" in name or not _SPACES.isdisjoint(name) or min(name) < " " or len(name.encode("utf-8", "replace")) > MAX_NAME_BYTES:
         raise Malformed(f"not a key name: {name[:64]!r}")
     return name
