@@ -1,8 +1,8 @@
 """Pair time: a clock that never goes backwards and never runs far ahead (docs/spec/knock.md, section 4).
 
 The house: pair time = max(system clock, latest time stored). A clock set to the past, by accident or to replay old knocks, takes
-pair time nowhere (that it runs on meanwhile is the shell's business: node/houseclock.py). The client adds what the house taught it (its offset) and never
-gives the same nanosecond twice, so a retry is always a later knock.
+pair time nowhere (that it runs on meanwhile is the shell's business: node/houseclock.py). The client adds what the house taught it
+(its offset) and never gives the same nanosecond twice, so a retry is always a later knock.
 
 Nothing here reads a clock: `system_ns` comes in, the next value goes out, the shell stores it now and then.
 """
