@@ -42,10 +42,19 @@ def _show_backup(result: Result, out: Out) -> None:
 @click.option("--show", is_flag=True, help="Show why the house is closed, what its pairs have seen, and which of them wait.")
 @click.option("--sign", is_flag=True, help="On the owner's machine: sign that the house opens again, and this machine's own pair.")
 @click.option("--pair", "pairs", multiple=True, metavar="NAME", help="On the owner's machine: sign one pair that waits; may be repeated.")
+@click.option("--key", "keys", multiple=True, metavar="KEYID", help="On the owner's machine: let another human key stand again.")
 @click.option("--house", default="", metavar="NAME", help="Which house, where this machine is paired with several.")
 @passphrase_fd
 def restore(
-    call: Call, file: Path | None, owner: str | None, show: bool, sign: bool, pairs: tuple[str, ...], house: str, passphrase_fd: int | None
+    call: Call,
+    file: Path | None,
+    owner: str | None,
+    show: bool,
+    sign: bool,
+    pairs: tuple[str, ...],
+    keys: tuple[str, ...],
+    house: str,
+    passphrase_fd: int | None,
 ) -> None:
     """Bring a machine back from a backup, and open a house that is closed.
 
@@ -54,8 +63,8 @@ def restore(
     A house that comes back takes no commands. Its pairs show it what they have seen; then the owner signs that it goes on, and each pair
     one by one. Whatever was severed or revoked since the backup stays so, because nobody signs it again.
     """
-    if sum((file is not None or (owner is not None and file is None), show, sign, bool(pairs))) != 1:
-        raise Misuse("say one thing: FILE, --owner, --show, --sign or --pair", "see `tally restore --help`")
+    if sum((file is not None or (owner is not None and file is None), show, sign, bool(pairs or keys))) != 1:
+        raise Misuse("say one thing: FILE, --owner, --show, --sign, or --pair and --key", "see `tally restore --help`")
     settings, asker = call.settings(), passphrase_asker(passphrase_fd)
     if file is not None:
         with progress(file.name, show=not call.as_json) as step:
@@ -68,7 +77,7 @@ def restore(
     elif sign:
         emit("restore --sign", call.behind.restore_sign(settings, house=house, passphrase=asker), as_json=call.as_json, render=_show_sign)
     else:
-        result = call.behind.restore_pair(settings, house=house, names=list(pairs), passphrase=asker)
+        result = call.behind.restore_pair(settings, house=house, names=list(pairs), keys=list(keys), passphrase=asker)
         emit("restore --pair", result, as_json=call.as_json, render=_show_pairs)
 
 
@@ -126,7 +135,9 @@ def _show_sign(result: Result, out: Out) -> None:
 
 
 def _show_pairs(result: Result, out: Out) -> None:
-    if not result["pairs"]:
-        out.line("No pair was signed.")
+    if not result["pairs"] and not result["keys"]:
+        out.line("Nothing was signed.")
     for pair in result["pairs"]:
         out.line(f"{pair['name']} ({pair['type']}) stands again, entry {pair['entry']}.")
+    for key in result["keys"]:
+        out.line(f"{key['key']} stands again, entry {key['entry']}.")

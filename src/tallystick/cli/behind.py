@@ -210,8 +210,8 @@ class Commands(Protocol):
     def restore_sign(self, settings: Settings, *, house: str, passphrase: Passphrase) -> Result:
         """The owner opens it, and signs the own pair."""
 
-    def restore_pair(self, settings: Settings, *, house: str, names: Sequence[str], passphrase: Passphrase) -> Result:
-        """The owner signs pairs that wait."""
+    def restore_pair(self, settings: Settings, *, house: str, names: Sequence[str], keys: Sequence[str], passphrase: Passphrase) -> Result:
+        """The owner signs pairs and keys that wait."""
 
     def migrate_ticket(self, settings: Settings, *, target: Path) -> Result:
         """The new machine's keys and ticket."""

@@ -248,7 +248,7 @@ SHAPES: Final[Mapping[str, Shape]] = {
     "migrate to": {"house": TEXT, "key": TEXT, "entry": NUMBER},
     "migrate send": {"file": TEXT, "bytes": NUMBER, "sha256": TEXT, "entries": NUMBER},
     "migrate receive": {"home": TEXT, "house": TEXT, "entries": NUMBER, "entry": NUMBER},
-    "restore --pair": {"pairs": ({"name": TEXT, "type": TEXT, "entry": NUMBER},)},
+    "restore --pair": {"pairs": ({"name": TEXT, "type": TEXT, "entry": NUMBER},), "keys": ({"key": TEXT, "entry": NUMBER},)},
     "config": {"settings": (SETTING,)},
     "doctor": {"ok": SWITCH, "checks": (CHECK,)},
     "doctor --firewall": {"port": NUMBER, "ruleset": TEXT},

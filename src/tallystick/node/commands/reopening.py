@@ -6,7 +6,7 @@ from typing import Any
 
 from tallystick.errors import Misuse, Refused
 from tallystick.gate.statement import sign_statement
-from tallystick.keys import Signer
+from tallystick.keys import KeyId, Signer
 from tallystick.node import answers
 from tallystick.node.checkpointwire import Closed, Why
 from tallystick.node.client import HouseSession
@@ -17,7 +17,7 @@ from tallystick.node.machine import Machine
 from tallystick.node.settings import Settings
 from tallystick.node.terms import read_terms, terms_of
 from tallystick.pair.pairing import PairType, Role
-from tallystick.pair.statement import HouseRestore, PairResign, Statement, encode_statement
+from tallystick.pair.statement import HouseRestore, KeyResume, PairResign, Statement, encode_statement
 from tallystick.storage.rows import PairRow
 
 
@@ -132,13 +132,15 @@ def restore_sign(settings: Settings, *, house: str, passphrase: Passphrase) -> d
         }
 
 
-def restore_pair(settings: Settings, *, house: str, names: Sequence[str], passphrase: Passphrase) -> dict[str, Any]:
-    """On the owner's machine: stand by pairs that wait since a restore, one signature each."""
+def restore_pair(settings: Settings, *, house: str, names: Sequence[str], keys: Sequence[str], passphrase: Passphrase) -> dict[str, Any]:
+    """On the owner's machine: stand by pairs, and by other people's keys, that wait since a restore; one signature each."""
+    others = [KeyId.parse(each) for each in keys]
     with Machine.open(settings) as machine:
         row = the_house(machine, house)
         key = human_key(machine)
         words = text_of(passphrase(describe(key)))
-        signed = []
+        signed: list[dict[str, Any]] = []
+        stand: list[dict[str, Any]] = []
 
         async def sign() -> None:
             async with await HouseSession.open(machine, row) as session:
@@ -150,9 +152,12 @@ def restore_pair(settings: Settings, *, house: str, names: Sequence[str], passph
                     statement = PairResign(pairing_id=bytes.fromhex(found[0]["pairing"]), pair_type=PairType(found[0]["type"]))
                     answer = await submit(session, row, machine.vault.human_signer(key.key_id, words), statement)
                     signed.append({"name": found[0]["name"], "type": found[0]["type"], "entry": answer["entry"]})
+                for other in others:
+                    answer = await submit(session, row, machine.vault.human_signer(key.key_id, words), KeyResume(key=other))
+                    stand.append({"key": str(other), "entry": answer["entry"]})
 
         run(sign())
-        return {"pairs": signed}
+        return {"pairs": signed, "keys": stand}
 
 
 def bundle_for(session: HouseSession, house: PairRow, signer: Signer, statement: Statement) -> bytes:
