@@ -61,6 +61,7 @@ def scene(folder: Path) -> None:
         # Full to the last block: a severance at the house, and one by the owner's statement from afar.
         fill(home, 0)
         assert free(home) < 65_536
+        assert "NO COMMANDS ARE TAKEN" in house.cli("status").stdout
         assert house.json("sever", "thief")["entry"] > 0
         assert "reserve" not in os.listdir(home)
         assert {"laptop", "spare", "owner"} == {row["name"] for row in house.pairs() if row["state"] == "standing"}

@@ -12,7 +12,7 @@ from tallystick.keys import KeyId
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Receipt
 from tallystick.node.ephemerals import Ephemerals
-from tallystick.node.home import Home
+from tallystick.node.home import Home, holder_of
 from tallystick.node.memory import Memory
 from tallystick.node.reserve import Reserve
 from tallystick.node.rotating import finish
@@ -94,7 +94,7 @@ class Machine:
         """The machine in `settings.home`. Raises: Misuse: there is none.  Refused: others may look inside.  Unavailable."""
         home = Home.open(settings.home)
         vault = FileVault.open(home.vault)
-        store = Store.open(home.database, shared=True)
+        store = Store.open(home.database, shared=True, sweep=not holder_of(home))  # a house that runs has tidied up
         try:
             machine = cls._of(settings, home, vault, store)
             finish(machine)

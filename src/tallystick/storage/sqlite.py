@@ -59,6 +59,7 @@ class Store(Readers):
         shared: bool = False,
         anchors: Sequence[Anchor] = (),
         stopped: Callable[[TallyError], None] | None = None,
+        sweep: bool = True,
         vfs: str | None = None,
         disk: Disk | None = None,
     ) -> Self:
@@ -66,8 +67,9 @@ class Store(Readers):
 
         Args: create: make it; it must not exist.  shared: other processes may have it open too, all of them shared.
             anchors: checkpoints signed for this ledger that are known from elsewhere (the published one, the pairs').
-            stopped: called from the writing thread when a disk error ends the store.  vfs, disk: an apsw VFS and the calls that
-            write bodies, for tests.
+            stopped: called from the writing thread when a disk error ends the store.  sweep: tidy up after a crash; a process that
+            has it open already did, and on a full disk nobody else can.  vfs, disk: an apsw VFS and the calls that write bodies, for
+            tests.
         Raises: Refused when it exists (create) or is not the continuation of what was signed; Unavailable when it is not there,
             in use, damaged or newer than this program.
         """
@@ -93,7 +95,8 @@ class Store(Readers):
         try:
             with store.moment():
                 store._check_tail(anchors)
-            store._sweep()
+            if sweep:
+                store._sweep()
         except BaseException:
             store.close()
             raise
