@@ -1,4 +1,4 @@
-"""What one pair asks for, others do not wait for (issue 2: "a paired client that exceeds its limits (others unaffected)")."""
+"""What one pair asks for, others do not wait for."""
 
 import asyncio
 import time

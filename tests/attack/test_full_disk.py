@@ -1,4 +1,4 @@
-"""A full disk stops commands, and no severance (issue 2: "full disk")."""
+"""A full disk stops commands, and no severance."""
 
 import os
 import subprocess

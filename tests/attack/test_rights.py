@@ -1,4 +1,4 @@
-"""What a session may do is what its pair may do now (DESIGN 5.5, 6 of issue 2; docs/spec/door.md)."""
+"""What a session may do is what its pair may do now (DESIGN 5.5; docs/spec/door.md)."""
 
 import asyncio
 import contextlib
