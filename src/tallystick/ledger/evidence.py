@@ -122,7 +122,7 @@ def read_evidence(data: bytes) -> Evidence:
         if word not in ("log", "witness"):
             raise Malformed("vkeys: a line is of the log or of a witness")
         (log if word == "log" else witnesses).append(parse_verifier_key(key))
-    head, *selection = _lines(members["selection"], "selection")
+    head, *selection = _lines(members["selection"], "selection") or [""]
     words = selection.pop().split(" ") if selection else []
     if head != HEADER or not words or words[0] != "support" or not all(word.isascii() and word.isdigit() for word in words[1:]):
         raise Malformed("selection: not what was asked for, in its one form")
