@@ -1,5 +1,6 @@
 """`tally verify`: rolled-back, rewritten and forged ledgers; running houses; what was verified before."""
 
+import dataclasses
 import json
 import shutil
 import sqlite3
@@ -21,10 +22,12 @@ from tallystick.node.commands import auditing as verifying
 from tallystick.node.machine import Machine
 from tallystick.node.settings import load
 from tallystick.node.verifying import judge
+from tallystick.pair.pairing import PairType
+from tallystick.primitives import sha256
 from tallystick.storage.audit.home import verify_home
-from tests.audit.scene import Scene
+from tests.audit.scene import Paired, Scene
 from tests.ledger import samples
-from tests.storage.house import HOUSE, OTHER, OWNER, START, answer, origin, owner_introduced, signal
+from tests.storage.house import HOUSE, OTHER, OWNER, START, Key, answer, origin, owner_introduced, signal
 
 
 def verify(path: Path, state: Path, **more: Any) -> dict[str, Any]:
@@ -81,6 +84,28 @@ def test_a_running_house_is_verified_and_not_touched(copy: Callable[[], Path]) -
         machine.record_local(Kind.MAINTAINED, what="verified")
         report = verify_home(home, judge=judge)
         assert report.findings == [] and report.size == size + 1
+
+
+def test_bodies_that_the_database_still_keeps_are_compared(scene: Scene, copy: Callable[[], Path], tmp_path: Path) -> None:
+    """Of a house that was copied while it ran: what is fresh lies in two places, and both say the same."""
+    home = copy()
+    with Machine.open(load({}, home=home, env={})) as machine:
+        running = dataclasses.replace(scene, house=machine)
+        key = Key.named("audit laptop")
+        laptop = Paired("laptop", PairType.ADMIN, key, b"", key, sha256(b"pairing", b"laptop"), n=10_000)
+        index = running.command(laptop)
+        assert verify_home(home, judge=judge).findings == []
+        crashed = tmp_path / "crashed"
+        shutil.copytree(home, crashed)
+    db = sqlite3.connect(crashed / "house.sqlite")
+    assert db.execute("SELECT count(*) FROM fresh").fetchone() == (1,)
+    db.close()
+    segment = crashed / "bodies/000000.seg"
+    data = bytearray(segment.read_bytes())
+    data[-512] ^= 1
+    segment.write_bytes(data)
+    found = verify_home(crashed, judge=judge).findings
+    assert {each.row.split(" ")[0] for each in found} == {"", "fresh"} and index in {each.entry for each in found}
 
 
 def test_the_second_run_continues_the_first(copy: Callable[[], Path], tmp_path: Path) -> None:
