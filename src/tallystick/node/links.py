@@ -80,9 +80,9 @@ def write_link(link: Link) -> bytes:
 def read_link(raw: bytes) -> Link:
     """Raises: Malformed."""
     match decode(raw, max_bytes=MAX_LINK_BYTES, max_depth=3, max_items=64):
-        case [int(entry), 1, bytes(rotation)] if _is_entry(entry):
+        case [int(entry), int(kind), bytes(rotation)] if _is_entry(entry) and _is_entry(kind) and kind == _ROTATED:
             return Link(entry, rotation=rotation)
-        case [int(entry), (2 | 3) as kind, list(rows)] if _is_entry(entry) and 1 <= len(rows) <= MAX_CHAIN and kind is not True:
+        case [int(entry), (2 | 3) as kind, list(rows)] if _is_entry(entry) and 1 <= len(rows) <= MAX_CHAIN:
             chain: list[tuple[PublicKey, bytes]] = []
             for row in rows:
                 match row:
