@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from tallystick.errors import Malformed, Unavailable, Unproven
@@ -151,6 +152,7 @@ def _check_not_less(checkpoint: Checkpoint, note: bytes, seen: SeenCheckpoint) -
         raise ForkError(f"two histories of {seen.size} entries", seen.note, note)
 
 
+@lru_cache(64)
 def own_lines(note: bytes) -> bytes:
     """A checkpoint with the lines of its own log alone: what a house needs to know it again. Empty when it is too long for `ask`."""
     checkpoint, signed = read_checkpoint(note)

@@ -97,6 +97,9 @@ class Closing:
         """Raises: Malformed, Unproven: no checkpoint that this house's log signed."""
         checkpoint, _ = read_checkpoint(note)
         times = times_of(checkpoint.origin, self._machine.store.house().first_name)
+        if checkpoint.origin == self._machine.log_name and self._signed(checkpoint):
+            # What nearly every session brings: it says what we have signed, and whether its signatures hold proves nothing more.
+            return Asked(checkpoint=checkpoint, note=note, times=times)
         failure: TallyError = Unproven("a checkpoint that this house's log did not sign")
         for keys in self._machine.log_keys_ever():
             log_keys = [verifier(VerifierKey(name=checkpoint.origin, type=SignatureType(kind), public=public)) for kind, public in keys]
@@ -112,8 +115,14 @@ class Closing:
         """Does it show that this ledger lost entries that were signed?"""
         if asked.times != house.restored:
             return asked.times > house.restored
+        if self._signed(asked.checkpoint):
+            return False
         size = self._machine.store.size()
         return asked.checkpoint.size > size or self._machine.store.root_at(asked.checkpoint.size) != asked.checkpoint.root
+
+    def _signed(self, checkpoint: Checkpoint) -> bool:
+        row = self._machine.store.checkpoint_of(checkpoint.size)
+        return row is not None and row.root == checkpoint.root
 
     def _found(self, house: HouseRow, pair: PairRow, asked: Asked, now_ns: int) -> None:
         """Keep the evidence, once for each pair and checkpoint, and close. Raises: Unavailable."""
