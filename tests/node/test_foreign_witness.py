@@ -33,17 +33,6 @@ with WitnessClient(url, vkey, state_path=state, max_attempts=1) as client:
         print(json.dumps(merge_cosignatures(data, line).decode()))
 """
 
-AUDIT = """
-import sys
-from pathlib import Path
-from aics_tlog import parse_checkpoint, parse_note
-from aics_tlog.tiles import FileSystemTileReader
-from aics_tlog.verified import audit_tiles
-folder = Path(sys.argv[1])
-checkpoint = parse_checkpoint(parse_note((folder / "checkpoint").read_bytes()).text)
-print(audit_tiles(FileSystemTileReader(folder), checkpoint.size, checkpoint.root))
-"""
-
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -129,17 +118,3 @@ def test_their_feeder_is_cosigned_by_ours(tmp_path: Path, house: Machine, witnes
         stale = foreign.run(FEEDER, *arguments[:2], str(tmp_path / "new.json"), json.dumps(notes[:1]))
         assert stale.returncode != 0
         assert "WitnessAhead" in stale.stderr
-
-
-def test_their_audit_of_our_tiles(house: Machine) -> None:
-    """Every tile and bundle of a published folder is authenticated by a reader that shares no line with ours."""
-    grow(house, 700)
-    Publisher(house).publish()
-    done = foreign.run(AUDIT, str(house.home.tiles))
-    assert done.returncode == 0, done.stderr
-    tile = house.home.tiles / "tile" / "0" / "000"
-    raw = bytearray(tile.read_bytes())
-    raw[77] ^= 1
-    tile.chmod(0o644)
-    tile.write_bytes(raw)
-    assert "TileVerificationError" in foreign.run(AUDIT, str(house.home.tiles)).stderr
