@@ -60,7 +60,7 @@ class TapeFile(apsw.VFSFile):
 
 
 class TapeDisk(Disk):
-    """The body store's disk, on tape."""
+    """The disk of bodies and of published files, on tape."""
 
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
@@ -95,6 +95,14 @@ class TapeDisk(Disk):
 
     def unlink(self, path: Path) -> None:
         super().unlink(path)
+        self.tape.unlink(self.tape.name(path))
+
+    def replace(self, old: Path, new: Path) -> None:
+        super().replace(old, new)
+        self.tape.rename(self.tape.name(old), self.tape.name(new))
+
+    def rmdir(self, path: Path) -> None:
+        super().rmdir(path)
         self.tape.unlink(self.tape.name(path))
 
     def _node(self, fd: int) -> int:

@@ -23,6 +23,9 @@ from tallystick.storage.book import connect
 from tallystick.storage.disk import Disk
 from tallystick.storage.rebuild import differences, rebuild
 from tallystick.storage.sqlite import Store
+from tallystick.storage.tiles import TileFiles
+from tallystick.storage.tilesource import TileSource
+from tallystick.tlog.tile import growth
 from tallystick.vault.private import PrivateDirectory
 from tests.powercut.disks import TapeDisk, TapeVault, TapeVFS
 from tests.powercut.tape import Tape
@@ -100,6 +103,7 @@ class Life:
         self.tape, self.vfs, self.disk, self.dice = tape, vfs, disk, dice
         self.secrets = PrivateDirectory(root / "secrets", TapeVault(tape))
         self.store = Store.open(self.path, vfs=vfs, disk=disk)
+        self.files, self.published = TileFiles(root / "tiles", disk), 0
         self.calls = itertools.count()
         self.n = itertools.count(1)
         self.bodied: list[int] = []
@@ -172,8 +176,16 @@ class Life:
         self.offer(Event.of(Kind.EFFECT_DONE, START + next(self.n), entry=begun.index)).result(30)
 
     def sign(self) -> None:
-        size, root = self.store.head()
-        self.store.put_checkpoint(size, root, b"note %d" % size, START + next(self.n))
+        """In the publisher's order: tiles, then the checkpoint in the database, then its file; only then is it seen."""
+        (size, root), note = self.store.head(), b""
+        with self.files.alone():
+            source = TileSource(self.path, self.vfs)
+            self.files.put(source.files(growth(self.published, size)))
+            source.close()
+            note = b"note %d" % size
+            self.store.put_checkpoint(size, root, note, START + next(self.n))
+            self.files.put_checkpoint(note)
+        self.published = size
         self.tape.mark(Signed(size, root))
 
     def pair(self) -> None:
@@ -224,6 +236,7 @@ def expect(root: Path, seen: Sequence[Any], *, vfs: str | None = None, disk: Tap
                     assert begun < len(leaves) and store.entries(begun, begun + 1)[0].event.kind is Kind.EFFECT_BEGUN, "unrecorded effect"
                 case Destroyed(name):
                     assert not (root / "secrets" / name).exists(), "a destroyed secret is back"
+        _published(root, store, max((size for size, _ in anchors), default=0))
         _bodies(root, store, [offered[call] for call in sorted(standing)], where)
         for pair in store.pairs():
             secret = root / "secrets" / pair.pairing.hex()
@@ -263,6 +276,19 @@ def _calls(offered: dict[int, Offered], where: dict[bytes, int], size: int) -> s
             accounted += len(places)
     assert accounted == size, "an entry that nobody offered"
     return standing
+
+
+def _published(root: Path, store: Store, least: int) -> None:
+    """A checkpoint that was seen is there, signed in the database, and every tile under it is there and whole."""
+    note = TileFiles(root / "tiles").checkpoint()
+    size = 0 if note is None else int(note.removeprefix(b"note "))
+    assert least <= size <= store.size(), "a published checkpoint is lost, or runs ahead of the ledger"
+    if size:
+        signed = store.latest_checkpoint()
+        assert signed is not None and signed.size >= size, "what was published is not known to be signed"
+        source, files = TileSource(store.path), TileFiles(root / "tiles")
+        assert all(files.read(tile) == source.get(tile) for tile in growth(0, size)), "a tile under the checkpoint is not whole"
+        source.close()
 
 
 def _bodies(root: Path, store: Store, standing: Sequence[Offered], where: dict[bytes, int]) -> None:

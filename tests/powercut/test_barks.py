@@ -13,6 +13,7 @@ from tallystick.ledger.event import Event, Kind
 from tallystick.storage import book, sqlite
 from tallystick.storage.bodies import Bodies
 from tallystick.storage.book import Book
+from tallystick.storage.tiles import TileFiles
 from tests.powercut.fixtures import memory, short_log
 from tests.powercut.life import Happened, Life
 from tests.powercut.test_powercut import trials
@@ -101,6 +102,20 @@ def _secret_destroyed_first(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Life, "sever", careless)
 
 
+def _checkpoint_before_tiles(patch: pytest.MonkeyPatch) -> None:
+    """The checkpoint is published, and its tiles are not synced."""
+    honest = TileFiles.put
+
+    def careless(self: TileFiles, files: Any) -> int:
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(type(self._disk), "fdatasync", lambda *_: None)
+            inner.setattr(type(self._disk), "fsync_folder", lambda *_: None)
+            return honest(self, files)
+
+    patch.setattr(TileFiles, "put", careless)
+    patch.setattr(Life, "ACTS", ("bodies", "sign"))
+
+
 PLANTED: list[Callable[[pytest.MonkeyPatch], None]] = [
     _without_syncs,
     _bodies_never_synced,
@@ -109,6 +124,7 @@ PLANTED: list[Callable[[pytest.MonkeyPatch], None]] = [
     _keys_erased_without_a_sync,
     _effect_first,
     _secret_destroyed_first,
+    _checkpoint_before_tiles,
 ]
 
 

@@ -18,18 +18,6 @@ CUTS = 400
 AGAIN = 8  # every so manieth cut, the power fails during the mending too
 
 
-class TileTape(TapeDisk):
-    """The publisher's disk, on tape. A file keeps its node while it is open."""
-
-    def replace(self, old: Path, new: Path) -> None:
-        super().replace(old, new)
-        self.tape.rename(self.tape.name(old), self.tape.name(new))
-
-    def rmdir(self, path: Path) -> None:
-        super().rmdir(path)
-        self.tape.unlink(self.tape.name(path))
-
-
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Path]:
     """A folder in memory where there is one: the real syncs of hundreds of trials would wear a disk, and prove nothing here."""
@@ -42,7 +30,7 @@ def memory(tmp_path: Path) -> Iterator[Path]:
 
 def risen(folder: Path, tape: Tape | None = None) -> int:
     """A new life: what is lacking below the published size is made again, then everything is published. The size it found."""
-    files = TileFiles(folder / "tiles", None if tape is None else TileTape(tape))
+    files = TileFiles(folder / "tiles", None if tape is None else TapeDisk(tape))
     reached = published(files)
     with files.alone():
         files.mend(SIZES[-1])
@@ -58,7 +46,7 @@ def recorded(root: Path) -> Tape:
     """A log's growth, published step by step; the sizes that were told are marked."""
     root.mkdir()
     tape = Tape(root)
-    files, before = TileFiles(root / "tiles", TileTape(tape)), 0
+    files, before = TileFiles(root / "tiles", TapeDisk(tape)), 0
     for size in SIZES:
         publish(files, before, size)
         tape.mark(size)

@@ -5,7 +5,7 @@ Every method is one question with one consistent answer. What has been acknowled
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from heapq import merge
 from itertools import islice
@@ -48,7 +48,8 @@ class Readers:
         with self._lock:
             self._closed = True
             for db in self._open:
-                db.close()
+                with suppress(apsw.Error):  # it only read
+                    db.close()
             self._open.clear()
 
     @contextmanager

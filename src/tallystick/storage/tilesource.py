@@ -5,6 +5,7 @@ Entries and full tiles never change, so no transaction is needed: what is below 
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ class TileSource:
         """Close the connection; the next question opens it again."""
         db, self._db = self._db, None
         if db is not None:
-            db.close()
+            with suppress(apsw.Error):  # it only read
+                db.close()
 
     def sizes(self) -> tuple[int, int]:
         """How many entries there are, and how many the newest signed checkpoint covers, 0 for none. Raises: Unavailable."""
