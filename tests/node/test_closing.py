@@ -7,6 +7,7 @@ import pytest
 
 from tallystick.errors import Malformed, Refused, Unavailable, Unproven
 from tallystick.ledger.event import Event, Kind
+from tallystick.node import commands
 from tallystick.node.checkpointwire import Ask, Closed, Show, Why
 from tallystick.node.client import HouseSession
 from tallystick.node.closing import Closing
@@ -111,7 +112,7 @@ def test_what_a_pair_shows_is_judged_by_the_houses_own_keys(tmp_path: Path) -> N
         note = newest.note
         for wrong in (b"x", note[:-1], note + note, note.replace(b"tallystick/", b"tallystick/0"), note.replace(b"\n\n", b"/0\n\n")):
             with pytest.raises((Malformed, Unproven)):
-                closing.answer(row, Ask(wrong), 1)
+                closing.answer(row, Ask(wrong), 1, ())
         lines = note.split(b"\n")
         with pytest.raises(Unproven):
             closing.answer(row, Ask(b"\n".join([*lines[:1], b"999999", *lines[2:]])), 1)
@@ -158,3 +159,24 @@ def test_any_other_name_is_of_another_log(name: str) -> None:
     """No second way to write a number, and no further level."""
     with pytest.raises(Unproven):
         times_of(name, "a/b")
+
+
+def test_a_roll_back_behind_a_new_log_key_is_found_too(tmp_path: Path) -> None:
+    """The home of before the rotation does not know the key that signed what the pair saw: the pair shows how it came to know it."""
+
+    async def scene() -> None:
+        async with village(tmp_path) as found:
+            await found.join("laptop")
+            await found.meet("laptop")
+            await found.keep("last week")
+            await found.rest()
+            commands.key_rotate(found.machine.settings, use="log")
+            await found.rise()
+            for _ in range(3):
+                await found.meet("laptop")
+            assert found.pair_of("laptop").followed is not None
+            await found.travel("last week")
+            assert "rolled back" in await refused(found, "laptop")
+            assert [event.number("size") for event in kept(found.machine)] and kept(found.member("laptop"))
+
+    asyncio.run(scene())

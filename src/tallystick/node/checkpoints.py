@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tallystick.errors import Malformed, Unavailable, Unproven
 from tallystick.ledger.event import Event, Kind
-from tallystick.node.checkpointwire import MAX_ASKED_BYTES, Ask, Closed, Cosign, Show, write_message
+from tallystick.node.checkpointwire import MAX_ASKED_BYTES, MAX_ROTATIONS, Ask, Closed, Cosign, Show, write_message
 from tallystick.node.machine import ED25519_TYPE, ML_DSA_44_TYPE, Machine, log_name_of
 from tallystick.node.terms import times_of
 from tallystick.pair.outcome import Half
@@ -86,6 +86,31 @@ class Witness:
                 self._pair = store.pair(self._pair.pairing) or fresh
         return cosign
 
+    def _signed_before(self, origin: str, note: bytes) -> bool:
+        """Whether it is signed by a key that the log gave up, as far as we followed. Raises: Unproven: by none that we know.  Malformed."""
+        keys = [self._pair.log_keys]
+        rows = self._machine.store.entries(kinds=(Kind.KEY_ROTATED, Kind.MIGRATED, Kind.PAIRING_PROPOSED), pair=self._pair.pairing)
+        for row in rows:
+            before = row.event.get("log_keys")
+            if isinstance(before, tuple) and before not in keys:
+                keys.append(before)
+        failure: Unproven | None = None
+        for log_keys in keys:
+            log = [verifier(VerifierKey(name=origin, type=SignatureType(kind), public=key)) for kind, key in log_keys]
+            try:
+                verify_checkpoint(note, log=log, origin=origin)
+            except Unproven as error:
+                failure = failure or error
+            else:
+                return log_keys != self._pair.log_keys
+        raise failure or Unproven("a checkpoint by keys that we do not know")
+
+    def rotations(self) -> tuple[bytes, ...]:
+        """The rotations of the house's log that this machine has followed, the newest of them. Raises: Unavailable."""
+        rows = self._machine.store.entries(kinds=(Kind.KEY_ROTATED,), pair=self._pair.pairing, newest_first=True)
+        found = [row.event.blob("statement") for row in rows if row.event.text("use") == "log"]
+        return tuple(reversed(found[:MAX_ROTATIONS]))
+
     def check_closed(self, closed: Closed) -> None:
         """A house that takes no commands shows what it has left.
 
@@ -96,11 +121,12 @@ class Witness:
         checkpoint, _ = read_checkpoint(closed.note)
         first = log_name_of(self._pair.house or self._pair.subject)
         earlier = times_of(checkpoint.origin, first) < times_of(self._pair.log_name, first)
-        keys = [VerifierKey(name=checkpoint.origin, type=SignatureType(kind), public=key) for kind, key in self._pair.log_keys]
-        verify_checkpoint(closed.note, log=list(map(verifier, keys)), origin=checkpoint.origin)
+        given_up = self._signed_before(checkpoint.origin, closed.note)
         seen = self._pair.seen
         kept = self._machine.store.entries(kinds=(Kind.FORK_FOUND,), pair=self._pair.pairing, newest_first=True, limit=1)
         if seen is not None and not (kept and kept[0].event.blob("other_checkpoint") == closed.note):
+            if given_up:
+                raise ForkError("it signs with a key that it gave up", seen.note, closed.note)
             if earlier:
                 raise ForkError("it goes by a name that it had before a restoration we know of", seen.note, closed.note)
             _check_not_less(checkpoint, closed.note, seen)

@@ -24,7 +24,8 @@ MAX_LINK_BYTES: Final = 57_344
 MAX_TERMS_BYTES: Final = 8_192
 MAX_BUNDLE_BYTES: Final = 49_152
 MAX_WORDS: Final = 500
-_ASK, _SHOW, _COSIGN, _CLOSED, _FOLLOW, _SUBMIT, _TOLD = 1, 2, 3, 4, 5, 6, 7
+MAX_ROTATIONS: Final = 7
+_ASK, _SHOW, _COSIGN, _CLOSED, _FOLLOW, _SUBMIT, _TOLD, _PROVE, _PROOF = 1, 2, 3, 4, 5, 6, 7, 8, 9
 
 
 class Why(IntEnum):
@@ -96,7 +97,19 @@ class Told:
     hint: str = ""
 
 
-Message = Ask | Show | Cosign | Closed | Follow | Submit | Told
+@dataclass(frozen=True, slots=True)
+class Prove:
+    """House: I do not know the key of the checkpoint that you showed; was it mine?"""
+
+
+@dataclass(frozen=True, slots=True)
+class Rotations:
+    """Client: these are the rotations of your log by which I came to know it."""
+
+    rotations: tuple[bytes, ...] = field(repr=False)
+
+
+Message = Ask | Show | Cosign | Closed | Follow | Submit | Told | Prove | Rotations
 
 
 def write_message(message: Message) -> bytes:
@@ -116,6 +129,10 @@ def write_message(message: Message) -> bytes:
             return encode([_SUBMIT, bundle])
         case Told(entry=entry, kind=kind, message=words, hint=hint):
             return encode([_TOLD, entry, kind, words, hint])
+        case Prove():
+            return encode([_PROVE])
+        case Rotations(rotations=rotations):
+            return encode([_PROOF, list(rotations)])
 
 
 def read_message(raw: bytes) -> Message:
@@ -142,6 +159,12 @@ def read_message(raw: bytes) -> Message:
         case [7, int(entry), str(kind), str(words), str(hint)] if type(entry) is int and 0 <= entry <= MAX_SIZE:
             if max(len(words), len(hint)) <= MAX_WORDS and (not kind or kind in KINDS):
                 return Told(entry, kind, words, hint)
+        case [8]:
+            return Prove()
+        case [9, list(rows)] if len(rows) <= MAX_ROTATIONS:
+            rotations = tuple(row for row in rows if isinstance(row, bytes) and row)
+            if len(rotations) == len(rows):
+                return Rotations(rotations)
     raise Malformed("not a checkpoint message")
 
 

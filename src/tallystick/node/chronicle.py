@@ -9,7 +9,7 @@ from tallystick.canonical import Encodable, Value
 from tallystick.channel.session import Session
 from tallystick.errors import Malformed, Refused
 from tallystick.node.checkpoints import ForkError, Witness, fork_event
-from tallystick.node.checkpointwire import Closed, Follow, Show, Told, Why, read_message, write_message
+from tallystick.node.checkpointwire import Closed, Follow, Prove, Rotations, Show, Told, Why, read_message, write_message
 from tallystick.node.connection import Connection
 from tallystick.node.dialling import Dialled
 from tallystick.node.halves import effects_of, stand
@@ -116,6 +116,8 @@ class Chronicle:
                     self._pair = self._machine.store.pair(self._pair.pairing) or self._pair
                     self._witness = Witness(self._machine, self._pair)
                     return tuple(write_message(answer) for answer in answers)
+                case Prove():
+                    return (write_message(Rotations(await asyncio.to_thread(self._witness.rotations))),)
                 case Told() if self.patient is not None:
                     self.patient.put_nowait(shown)
                     return ()

@@ -10,15 +10,18 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from tallystick.errors import TallyError, Unproven
 from tallystick.ledger.event import Event, Kind
 from tallystick.node.checkpoints import size_of
-from tallystick.node.checkpointwire import Ask, Closed, Follow, Message, Show, Why
+from tallystick.node.checkpointwire import Ask, Closed, Follow, Message, Prove, Show, Why
 from tallystick.node.links import links_after, write_link
 from tallystick.node.machine import Machine
+from tallystick.node.rotation import Use, read_rotation
 from tallystick.node.terms import terms_of, times_of, write_terms
 from tallystick.pair.pairing import PairType
+from tallystick.passage.house import log_keys_of
 from tallystick.storage.rows import HouseRow, PairRow
 from tallystick.storage.rules.house import ROLLED_BACK, WORDS
 from tallystick.tlog.checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
@@ -28,6 +31,14 @@ from tallystick.tlog.note import SignatureType, VerifierKey
 log = logging.getLogger("tallystick")
 
 
+class UnknownKey(Unproven):
+    """A checkpoint of our name by keys that we do not know."""
+
+
+LogKeys = tuple[tuple[int, bytes], ...]
+NOBODY: Final = "the note is signed by nobody we know"  # tlog/note.py
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """A checkpoint of this house's log that a pair has seen. `times`: how often the house had been restored then."""
@@ -35,6 +46,8 @@ class Asked:
     checkpoint: Checkpoint
     note: bytes
     times: int
+    later: bool = False
+    """It is signed by a key that our history does not know yet."""
 
 
 def reason_of(house: HouseRow) -> str:
@@ -76,10 +89,19 @@ class Closing:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self.look)
 
-    def answer(self, pair: PairRow, ask: Ask, now_ns: int) -> Message:
-        """What to answer a pair that shows what it saw. Raises: Malformed, Unproven: that is no checkpoint of ours.  Unavailable."""
+    def answer(self, pair: PairRow, ask: Ask, now_ns: int, rotations: tuple[bytes, ...] | None = None) -> Message:
+        """What to answer a pair that shows what it saw.
+
+        Args: rotations: by which it knows the key of its note; None while nobody has asked for them.
+        Raises: Malformed, Unproven: that is no checkpoint of ours.  Unavailable.
+        """
         store = self._machine.store
-        asked = self._read(ask.note) if ask.note else None
+        try:
+            asked = self._read(ask.note, rotations or ()) if ask.note else None
+        except UnknownKey:
+            if rotations is not None:
+                raise
+            return Prove()
         house = store.house()
         if asked is not None and house.state != "moved" and self._beyond(house, asked):
             self._found(house, pair, asked, now_ns)
@@ -93,26 +115,39 @@ class Closing:
             return Closed(Why.UNSIGNED, self._newest())
         return self._show(0 if asked is None or asked.times != house.restored else asked.checkpoint.size)
 
-    def _read(self, note: bytes) -> Asked:
+    def _read(self, note: bytes, rotations: tuple[bytes, ...]) -> Asked:
         """Raises: Malformed, Unproven: no checkpoint that this house's log signed."""
         checkpoint, _ = read_checkpoint(note)
         times = times_of(checkpoint.origin, self._machine.store.house().first_name)
         if checkpoint.origin == self._machine.log_name and self._signed(checkpoint):
             # What nearly every session brings: it says what we have signed, and whether its signatures hold proves nothing more.
             return Asked(checkpoint=checkpoint, note=note, times=times)
-        failure: TallyError = Unproven("a checkpoint that this house's log did not sign")
-        for keys in self._machine.log_keys_ever():
+        failure: TallyError = UnknownKey("a checkpoint that this house's log did not sign")
+        own = self._machine.log_keys_ever()
+        for keys in (*own, *self._later_keys(own, rotations)):
             log_keys = [verifier(VerifierKey(name=checkpoint.origin, type=SignatureType(kind), public=public)) for kind, public in keys]
             try:
                 verify_checkpoint(note, log=log_keys, origin=checkpoint.origin)
             except Unproven as error:
-                failure = error
+                failure = failure if error.message == NOBODY else error
             else:
-                return Asked(checkpoint=checkpoint, note=note, times=times)
+                return Asked(checkpoint=checkpoint, note=note, times=times, later=keys not in own)
         raise failure
+
+    def _later_keys(self, own: tuple[LogKeys, ...], rotations: tuple[bytes, ...]) -> tuple[LogKeys, ...]:
+        """Keys that this log was given after the history that we have. Raises: Malformed, Unproven."""
+        later: list[LogKeys] = []
+        for rotation in map(read_rotation, rotations):
+            if rotation.machine != bytes(self._machine.house_id) or rotation.use is not Use.LOG:
+                raise Unproven("a rotation of other keys")
+            if log_keys_of((rotation.old[0], rotation.old[1])) in (*own, *later):
+                later.append(log_keys_of((rotation.new[0], rotation.new[1])))
+        return tuple(later)
 
     def _beyond(self, house: HouseRow, asked: Asked) -> bool:
         """Does it show that this ledger lost entries that were signed?"""
+        if asked.later:
+            return True
         if asked.times != house.restored:
             return asked.times > house.restored
         if self._signed(asked.checkpoint):

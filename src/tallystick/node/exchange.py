@@ -4,7 +4,19 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from tallystick.errors import Malformed, TallyError, Unproven
-from tallystick.node.checkpointwire import MAX_WORDS, Ask, Cosign, Follow, Message, Show, Submit, Told, read_message, write_message
+from tallystick.node.checkpointwire import (
+    MAX_WORDS,
+    Ask,
+    Cosign,
+    Follow,
+    Message,
+    Rotations,
+    Show,
+    Submit,
+    Told,
+    read_message,
+    write_message,
+)
 from tallystick.node.connection import Connection
 from tallystick.node.local import error_body
 from tallystick.passage.signal import Asker
@@ -24,6 +36,7 @@ class Exchange:
         self._connection = connection
         self._messages = 0
         self._shown: bytes | None = None
+        self._asked = Ask(b"")
 
     def take(self, message: bytes, pair: PairRow, asker: Asker) -> None:
         """A frame has come."""
@@ -42,10 +55,11 @@ class Exchange:
         house = self._house
         match read_message(raw):
             case Ask() as ask:
-                answer = await asyncio.to_thread(house.closing.answer, pair, ask, house.clock())
-                if isinstance(answer, Show | Follow):
-                    self._shown = answer.note
-                self.say(answer)
+                self._asked = ask
+                self._judged(await asyncio.to_thread(house.closing.answer, pair, ask, house.clock()))
+            case Rotations(rotations=rotations):
+                ask, self._asked = self._asked, Ask(b"")
+                self._judged(await asyncio.to_thread(house.closing.answer, pair, ask, house.clock(), rotations))
             case Submit(bundle=bundle):
                 await self._submitted(bundle, pair, asker)
             case Cosign(line=line):
@@ -56,6 +70,11 @@ class Exchange:
                     house.machine.store.later(await asyncio.to_thread(house.publisher.cosigned, pair, self._shown, line, house.clock()))
             case _:
                 raise Unproven("a house shows checkpoints, a client does not")
+
+    def _judged(self, answer: Message) -> None:
+        if isinstance(answer, Show | Follow):
+            self._shown = answer.note
+        self.say(answer)
 
     async def _submitted(self, bundle: bytes, pair: PairRow, asker: Asker) -> None:
         """A human's statement about the house itself. Who carries it matters little; who signed it does."""
