@@ -1,6 +1,7 @@
 """Reading blocks in several processes: hashing and decoding are arithmetic, and a second core halves their time."""
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -12,7 +13,9 @@ from tallystick.ledger.block import Block, Sight, read_block
 from tallystick.ledger.form import Forms
 
 BLOCKS_IN_TASK: Final = 32
-PAYS_FROM: Final = 400_000  # entries: a process costs a third of a second to start, and reads as many in a second
+# Entries from which other processes pay: a forked one is there at once, a fresh one costs a third of a second.
+PAYS_FORKED: Final = 50_000
+PAYS_FRESH: Final = 400_000
 _FORMS: Final = Forms()  # of this process
 
 
@@ -33,7 +36,7 @@ class Pool:
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
-        self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers > 1 else None
+        self._pool = ProcessPoolExecutor(workers, mp_context=get_context(_method())) if workers > 1 else None
 
     def __enter__(self) -> Self:
         return self
@@ -63,6 +66,12 @@ class Pool:
             yield from under_way.popleft().result()
 
 
+def _method() -> str:
+    """A process with one thread may be forked; of any other nobody knows who holds which lock."""
+    return "fork" if threading.active_count() == 1 else "spawn"
+
+
 def workers_for(entries: int) -> int:
     """How many processes pay."""
-    return 1 if entries < PAYS_FROM else min(8, len(os.sched_getaffinity(0)))
+    pays = PAYS_FORKED if _method() == "fork" else PAYS_FRESH
+    return 1 if entries < pays else min(8, len(os.sched_getaffinity(0)))
