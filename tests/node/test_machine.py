@@ -60,10 +60,11 @@ def test_a_client_has_no_recovery_key(tmp_path: Path) -> None:
 def test_what_was_made_is_what_is_opened(tmp_path: Path) -> None:
     """Every command sees the same machine; several at once may have it open."""
     made, _ = Machine.create(at(tmp_path), Role.HOUSE)
+    name = made.log_name
     made.close()
     with Machine.open(at(tmp_path)) as one, Machine.open(at(tmp_path)) as other:
         assert one.house_id == other.house_id == made.house_id
-        assert (one.log_name, one.role) == (made.log_name, Role.HOUSE)
+        assert (one.log_name, one.role) == (name, Role.HOUSE)
         one.record_local(Kind.STOPPED, what="ordered", reason=None)
         assert other.store.size() == 2
 
