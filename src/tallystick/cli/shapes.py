@@ -27,7 +27,7 @@ PAIR: Final[Shape] = {
     "label": TEXT,
     "role": TEXT,  # of the other: house or client
     "type": TEXT,  # ADMIN INPUT USER INTERFACE
-    "state": TEXT,  # standing, waiting, severed, broken
+    "state": TEXT,  # standing, waiting, severed, broken, restored (waits to be signed again)
     "pairing": TEXT,  # pairing id, hex
     "key": TEXT,  # the other machine's KeyId
     "key_class": TEXT,  # resident, sealed, file, file/scripted
