@@ -16,7 +16,7 @@ from tallystick.errors import TallyError, Unproven
 from tallystick.ledger.event import Event, Kind
 from tallystick.node.checkpoints import size_of
 from tallystick.node.checkpointwire import Ask, Closed, Follow, Message, Prove, Show, Why
-from tallystick.node.links import links_after, write_link
+from tallystick.node.links import links_after, newest_link, write_link
 from tallystick.node.machine import Machine
 from tallystick.node.rotation import Use, read_rotation
 from tallystick.node.terms import terms_of, times_of, write_terms
@@ -74,12 +74,14 @@ class Closing:
         self.reason = ""
         """Why the house takes no commands; empty while it does."""
         self.moved = False
+        self._last_link: int | None = None  # its entry; known after `look`, which comes after each that is made while the house runs
 
     def look(self) -> bool:
         """In the event loop: take the state from the ledger, and have everybody feel it. Returns: whether the house is closed."""
         self._loop = asyncio.get_running_loop()
         house = self._machine.store.house()
         before, self.reason, self.moved = self.reason, reason_of(house), house.state == "moved"
+        self._last_link = newest_link(self._machine.store)
         if self.reason and not before:
             self._shut(Closed(why_of(house), self._newest()))
         return bool(self.reason)
@@ -118,7 +120,10 @@ class Closing:
     def _read(self, note: bytes, rotations: tuple[bytes, ...]) -> Asked:
         """Raises: Malformed, Unproven: no checkpoint that this house's log signed."""
         checkpoint, _ = read_checkpoint(note)
-        times = times_of(checkpoint.origin, self._machine.store.house().first_name)
+        house = self._machine.store.house()
+        times = times_of(checkpoint.origin, house.first_name)
+        if times == house.restored and self._has(checkpoint):
+            return Asked(checkpoint=checkpoint, note=note, times=times)  # nothing follows from it, whoever signed it
         if checkpoint.origin == self._machine.log_name and self._signed(checkpoint):
             # What nearly every session brings: it says what we have signed, and whether its signatures hold proves nothing more.
             return Asked(checkpoint=checkpoint, note=note, times=times)
@@ -152,8 +157,12 @@ class Closing:
             return asked.times > house.restored
         if self._signed(asked.checkpoint):
             return False
-        size = self._machine.store.size()
-        return asked.checkpoint.size > size or self._machine.store.root_at(asked.checkpoint.size) != asked.checkpoint.root
+        return not self._has(asked.checkpoint)
+
+    def _has(self, checkpoint: Checkpoint) -> bool:
+        """Is it of this very tree?"""
+        store = self._machine.store
+        return checkpoint.size <= store.size() and store.root_at(checkpoint.size) == checkpoint.root
 
     def _signed(self, checkpoint: Checkpoint) -> bool:
         row = self._machine.store.checkpoint_of(checkpoint.size)
@@ -199,7 +208,10 @@ class Closing:
         store = self._machine.store
         # What it followed is an entry of the history it saw: where that is not ours, we begin at its pairing.
         same = asked is not None and asked.times == house.restored
-        links = links_after(store, max(ask.after if same else 0, pair.stood or 0))
+        after = max(ask.after if same else 0, pair.stood or 0)
+        if self._last_link is not None and after >= self._last_link:
+            return None
+        links = links_after(store, after)
         if not links:
             return None
         note = self._newest() if house.state == "moved" else self._show(0).note

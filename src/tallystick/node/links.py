@@ -44,6 +44,12 @@ def links_after(store: Store, after: int) -> tuple[Link, ...]:
     return tuple(_link(store, row) for row in rows[:MAX_LINKS])
 
 
+def newest_link(store: Store) -> int:
+    """The entry of the newest link; 0 where there is none. Raises: Unavailable."""
+    rows = store.entries(kinds=KINDS, newest_first=True)
+    return next((row.index for row in rows if row.event.get("pair") is None), 0)
+
+
 def _link(store: Store, row: EntryRow) -> Link:
     event = row.event
     if event.kind is Kind.KEY_ROTATED:
