@@ -58,13 +58,19 @@ class Cardboard:
                 raise self.error
             if name == "log":
                 return self._entries()
-            words = name.replace("key_", "key ").replace("log_", "log ").replace("migrate_", "migrate ").replace("_", "-")
+            words = (
+                name.replace("key_", "key ")
+                .replace("log_", "log ")
+                .replace("migrate_", "migrate ")
+                .replace("witness_", "witness ")
+                .replace("_", "-")
+            )
             result = self.make(SHAPES[OPTIONS.get(words, words)])
             if self.ask and "confirm" in arguments and not arguments["confirm"](self.make(SHAPES["inbox"])["proposals"][0]):
                 raise Refused("the words were not the same", "deny it")
             if self.ask and "passphrase" in arguments:
                 self.calls.append(("passphrase", {"given": arguments["passphrase"]("the key")}))
-            if name == "serve":
+            if name in ("serve", "witness_serve"):
                 arguments["ready"](result)
                 return None
             if name == "quickstart":

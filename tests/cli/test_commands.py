@@ -61,6 +61,11 @@ LINES: dict[str, list[str]] = {
     "key new": ["key", "new"],
     "key ls": ["key", "ls"],
     "key replace-admins": ["key", "replace-admins", "00", "--recovery-fd", "RECOVERY"],
+    "witness serve": ["witness", "serve"],
+    "witness keys": ["witness", "keys"],
+    "witness ls": ["witness", "ls"],
+    "witness show": ["witness", "show", "attic"],
+    "witness compare": ["witness", "compare", "FILE", "attic"],
     "config": ["config"],
     "doctor": ["doctor", "--port", "0"],
     "doctor --firewall": ["doctor", "--firewall"],
@@ -115,7 +120,7 @@ def test_every_command_has_a_promised_shape_and_a_line_here() -> None:
 def test_the_interface_names_every_command_that_needs_the_node() -> None:
     """`Commands` has one function for each command, some for an option of one, and no more."""
     functions = {
-        name.replace("key_", "key ").replace("log_", "log ").replace("migrate_", "migrate ").replace("_", "-")
+        name.replace("key_", "key ").replace("log_", "log ").replace("migrate_", "migrate ").replace("witness_", "witness ").replace("_", "-")
         for name in vars(Commands)
         if not name.startswith("_")
     }

@@ -90,11 +90,12 @@ def show(call: Call, house: str) -> None:
 
 
 def _show_note(result: Result, out: Out) -> None:
-    out.text(result["checkpoint"])
+    for line in result["checkpoint"].removesuffix("\n").split("\n"):
+        out.line(line)
 
 
 @command("compare", example="tally witness compare seen-by-them attic")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
 @click.argument("house", required=False, default="")
 def compare(call: Call, file: Path, house: str) -> None:
     """Prove that a checkpoint somebody else saw and our own are of one history of HOUSE.

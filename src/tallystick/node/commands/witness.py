@@ -13,6 +13,7 @@ from tallystick.errors import Malformed, Misuse, Refused, Unproven
 from tallystick.node.checkpoints import ForkError, Witness, fork_event
 from tallystick.node.commands.here import ask_house, is_running, run
 from tallystick.node.commands.where import the_house
+from tallystick.node.files import read_file
 from tallystick.node.machine import Machine
 from tallystick.node.remote import HouseClient
 from tallystick.node.settings import Settings
@@ -97,8 +98,7 @@ def witness_compare(settings: Settings, *, house: str, file: Path) -> dict[str, 
 
     Raises: ForkError (Unproven): they are not; both are kept as evidence.  Unproven: the checkpoint is not of this house's log.
     """
-    with file.open("rb") as source:
-        note = source.read(MAX_NOTE_BYTES + 1)
+    note = read_file(file, MAX_NOTE_BYTES)
     with Machine.open(settings) as machine:
         row = the_house(machine, house)
         witness = Witness(machine, row)
