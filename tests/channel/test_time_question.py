@@ -7,7 +7,7 @@ import pytest
 from tallystick.channel import datagram as wire
 from tallystick.channel.knock import SILENCE, Admit, Check, TimeAnswer
 from tallystick.channel.knocker import TimeCounters, ask_time, read_time
-from tallystick.channel.pairtime import ClientPairTime, HousePairTime
+from tallystick.channel.pairtime import ClientPairTime
 from tallystick.errors import Misuse
 from tallystick.primitives import blake2s_keyed
 from tests.channel.scene import ADDRESS, NOW, SECOND, House
@@ -169,13 +169,6 @@ def test_a_counter_is_a_u64() -> None:
     for counter in (-1, 2**64):
         with pytest.raises(Misuse):
             ask_time(keys, counter)
-
-
-def test_pair_time_of_the_house_never_goes_backwards() -> None:
-    """max(system clock, latest stored)."""
-    time = HousePairTime(latest_ns=100)
-    assert time.at(50).latest_ns == 100 and time.at(150).latest_ns == 150
-    assert time.at(150).at(120).latest_ns == 150
 
 
 def test_a_client_never_knocks_twice_with_the_same_nanosecond() -> None:

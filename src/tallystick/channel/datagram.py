@@ -33,8 +33,6 @@ WINDOW_NS: Final = 120 * SECOND_NS
 TAG: Final = slice(4, 20)
 MASKED_TIME: Final = slice(20, 28)
 EPHEMERAL: Final = slice(28, 60)
-KNOCK_NOISE: Final = slice(28, 92)
-INVITE_NOISE: Final = slice(28, 140)
 _MAX_U64: Final = 2**64 - 1
 
 

@@ -1,8 +1,7 @@
 """Pair time: a clock that never goes backwards and never runs far ahead (docs/spec/knock.md, section 4).
 
-The house: pair time = max(system clock, latest time stored). A clock set to the past, by accident or to replay old knocks, takes
-pair time nowhere (that it runs on meanwhile is the shell's business: node/houseclock.py). The client adds what the house taught it
-(its offset) and never gives the same nanosecond twice, so a retry is always a later knock.
+The client's side: it adds what the house taught it (its offset) to the system clock and never gives the same nanosecond twice, so a
+retry is always a later knock. The house's side reads two clocks and lies in the shell: node/houseclock.py.
 
 Nothing here reads a clock: `system_ns` comes in, the next value goes out, the shell stores it now and then.
 """
@@ -13,17 +12,6 @@ from typing import Final, Self
 from tallystick.channel.datagram import SECOND_NS
 
 FUTURE_NS: Final = 60 * SECOND_NS  # DESIGN 6: at most 60 s in the future is accepted
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HousePairTime:
-    """The house's pair time. `latest_ns`: the latest time it ever gave; store it, start with it."""
-
-    latest_ns: int = 0
-
-    def at(self, system_ns: int) -> Self:
-        """The value after looking at the system clock; its `latest_ns` is the pair time."""
-        return self if system_ns <= self.latest_ns else replace(self, latest_ns=system_ns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

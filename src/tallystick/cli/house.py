@@ -12,7 +12,6 @@ from tallystick.cli.terminal import count_down, passphrase_asker, qr_lines
 from tallystick.cli.text import age, size
 
 SHORT_KEY: Final = 16
-TYPES_HELP: Final = "What the pair may do at most: " + ", ".join(PAIR_TYPES)
 
 
 @command("init", example="tally init --name attic\ntally init --owner KEYID")

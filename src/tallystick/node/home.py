@@ -63,11 +63,6 @@ class Home:
         return self.path / "house.lock"
 
     @property
-    def gate_socket(self) -> Path:
-        """Where local sources submit signed bytes."""
-        return self.path / "gate.sock"
-
-    @property
     def house_socket(self) -> Path:
         """Where commands are given at the house itself."""
         return self.path / "house.sock"

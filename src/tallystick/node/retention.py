@@ -28,7 +28,6 @@ HOUR_NS: Final = 3_600 * SECOND_NS
 SWEEP_S: Final = 3_600.0
 AT_START_NS: Final = HOUR_NS
 AT_SWEEP_NS: Final = 24 * HOUR_NS
-LEAST_S: Final = 3_600
 MAX_RULES: Final = 32
 REASON: Final = "retention"
 _MEMORY: Final = "retention time"

@@ -12,8 +12,6 @@ from tallystick.pair.pairing import PairType, Role, Suite
 from tallystick.pair.statement import PairApprove, Statement
 from tallystick.pair.transcript import Check
 
-PENDING_LIFE_NS: Final = 24 * 3600 * 10**9  # docs/spec/pairing.md, section 3: a half that never stood lapses
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Half:

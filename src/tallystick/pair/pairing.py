@@ -7,12 +7,8 @@ one tag, MAC and mask key per direction.
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
 
 from tallystick.primitives import hkdf_expand_sha256
-
-PAIRING_ID_BYTES: Final = 32
-PAIR_SECRET_BYTES: Final = 32
 
 
 class PairType(StrEnum):

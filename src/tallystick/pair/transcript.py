@@ -20,7 +20,6 @@ from tallystick.primitives import (
 )
 
 NO_QUOTE: Final = bytes(32)
-NONCE_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,6 @@ from tallystick.tlog.tree import leaf_hash
 STEP: Final = 256  # entries the index may lag behind before it is filled
 MAX_STEP: Final = 4_096  # entries of one transaction
 MAX_OPENING_BYTES: Final = 32_768  # of a signal; bigger bodies are none
-_TARGET: Final = 1  # the opening's field
 
 Rows = Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]
 """Runs a query on whatever connection the caller reads with."""

@@ -20,7 +20,6 @@ from tallystick.tlog.tile import TILE_WIDTH
 FILE: Final = "house.sqlite"
 MAX_INTEGRITY: Final = 100
 SLACK: Final = 4_096  # entries that may be missing before the last one
-HEADER: Final = b"SQLite format 3\0"
 
 
 class Database:
@@ -107,15 +106,6 @@ class Database:
         except TallyError as error:
             found.append(Finding(file=FILE, meaning=error.message))
         return found
-
-
-def is_database(path: Path) -> bool:
-    """Whether a file begins like a database; False when it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return file.read(len(HEADER)) == HEADER
-    except OSError:
-        return False
 
 
 def open_database(path: Path) -> tuple[Database | None, list[Finding]]:
