@@ -14,6 +14,7 @@ from tallystick.errors import Refused, TallyError, Unavailable, Unproven
 from tallystick.gate.statement import sign_statement
 from tallystick.keys import KeyId, Signer
 from tallystick.ledger.event import Kind
+from tallystick.node.asking import redeem
 from tallystick.node.backup import write_backup
 from tallystick.node.checkpointwire import Closed, Submit, Told, write_message
 from tallystick.node.client import HouseSession
@@ -31,7 +32,7 @@ from tallystick.vault.stream import SealedReader, SealedWriter
 from tests.node.estate import introduced
 from tests.node.test_backup import CHEAP, WORDS
 from tests.node.test_closing import kept, refused
-from tests.node.village import Village, village
+from tests.node.village import Village, nothing, village
 
 
 def quiet(done: int, total: int | None) -> None:
@@ -319,5 +320,34 @@ def test_statements_are_for_the_door_of_a_closed_house_only(tmp_path: Path) -> N
                 assert isinstance(told, Told) and told.kind == "malformed"
             with pytest.raises(TallyError):
                 await found.submit(wanted)
+
+    asyncio.run(scene())
+
+
+def test_no_invite_and_no_approval_comes_back(tmp_path: Path) -> None:
+    """An invite that was open and a pairing that waited at the backup: void, though somebody kept what it takes to use them."""
+
+    async def scene() -> None:
+        async with village(tmp_path) as found:
+            invite = await found.invite(yes=True)
+            waiting = await found.invite()
+            asking = asyncio.create_task(
+                redeem(found.member("patient"), waiting, label="patient", human=None, show_words=nothing, wait_s=1)
+            )
+            pairing = await found.waiting()
+            await keep(found)
+            await asking
+            await bring_back(found)
+            with pytest.raises(TallyError):
+                await redeem(found.member("late"), invite, label="late", human=None, show_words=nothing, wait_s=2)
+            await reopen(found)
+            assert {row.state for row in found.machine.store.invites()} == {"consumed", "void"}
+            row = found.machine.store.pair(pairing)
+            assert row is not None and row.state == "broken" and found.machine.store.inbox() == ()
+            with pytest.raises(Refused):
+                await found.approve(pairing)
+            with pytest.raises(TallyError):
+                await redeem(found.member("late"), invite, label="late", human=None, show_words=nothing, wait_s=2)
+            assert not [pair for pair in found.machine.store.pairs() if pair.label in ("late", "patient") and pair.heard]
 
     asyncio.run(scene())
