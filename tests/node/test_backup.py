@@ -1,6 +1,7 @@
 """One sealed file from which a whole machine comes back: consistent, whole or not there at all (docs/spec/restore.md, section 8)."""
 
 import asyncio
+import errno
 import os
 import stat
 from pathlib import Path
@@ -10,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallystick.errors import Malformed, Misuse, Refused, TallyError, Unproven
+from tallystick.errors import Malformed, Misuse, Refused, TallyError, Unavailable, Unproven
 from tallystick.ledger.event import Event, Kind
 from tallystick.node import commands
 from tallystick.node.backup import write_backup
+from tallystick.node.home import Home
 from tallystick.node.machine import Machine
 from tallystick.node.restoring import restore
 from tallystick.node.settings import load
@@ -268,3 +270,51 @@ def test_a_grown_ledger_does_not_change_the_backup(estate: Estate) -> None:
     grow(estate.house, 30)
     with put_back(estate, estate.folder / "backup") as again:
         assert again.store.size() == size + 1  # and the entry that closes it
+
+
+@pytest.mark.parametrize("call", ["rename", "fsync", "open", "mkdir"])
+def test_a_restore_that_dies_leaves_no_open_house(estate: Estate, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """An error at each of its calls in turn: no machine lives there, or one that is closed; and the next attempt succeeds or refuses."""
+    write_backup(estate.house, estate.folder / "backup", seal, quiet)
+    real, owner = getattr(os, call), estate.owner.public.key_id
+    for nth in range(1, 120):
+        home, left = estate.folder / f"{call}{nth}", [nth]
+
+        def fails(*args: Any, left: list[int] = left, **kwargs: Any) -> Any:
+            left[0] -= 1
+            if left[0] == 0:
+                raise OSError(errno.EIO, "the disk fails")
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(os, call, fails)
+        try:
+            restore(estate.folder / "backup", home, opened, owner, quiet)
+        except TallyError:
+            pass
+        finally:
+            monkeypatch.undo()
+        if Home(home).exists():
+            with Machine.open(load({}, home=home, env={})) as machine:
+                assert not machine.store.house().is_open
+        if left[0] > 0:
+            return  # it has fewer calls than that
+    raise AssertionError(f"it never came to its end without an error of {call}")
+
+
+@pytest.mark.parametrize("call", ["fsync", "link", "open"])
+def test_a_backup_that_dies_leaves_nothing(estate: Estate, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """An error at any of these calls: no file under its name, none beside it, and the house goes on."""
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(os, call, fails)
+    if call == "link":
+        monkeypatch.setattr(os, "rename", fails)
+    with pytest.raises(Unavailable):
+        write_backup(estate.house, estate.folder / "backup", seal, quiet)
+    monkeypatch.undo()
+    assert not [path for path in estate.folder.iterdir() if "backup" in path.name]
+    assert not [path for path in estate.house.home.path.iterdir() if path.name.startswith(".backup")]
+    grow(estate.house)
+    write_backup(estate.house, estate.folder / "backup", seal, quiet)
