@@ -74,6 +74,23 @@ def test_every_call_returns_when_it_is_done(tmp_path: Path) -> None:
             attic.status()
 
 
+def test_following_waits_for_each_entry(tmp_path: Path) -> None:
+    """Entries come as they are made; a follower that is closed gives its turn back, and one of a closed client ends with an error."""
+    with running(tmp_path):
+        with tallystick.sdk.connect_blocking(tmp_path / "laptop") as writer, tallystick.sdk.connect_blocking(tmp_path / "laptop") as reader:
+            entries = reader.follow(after=writer.status()["entries"], kind="signal")
+            later = threading.Timer(0.3, writer.put, ("a", b"1"))
+            later.start()
+            assert next(entries)["kind"] == "signal"
+            later.join()
+            entries.close()
+            assert reader.ping() > 0
+            left = reader.follow(after=0)
+            assert next(left)["index"] >= 0
+        with pytest.raises(Misuse):
+            next(left)
+
+
 def test_an_error_inside_the_with_closes_in_order(tmp_path: Path) -> None:
     """What goes wrong in the body comes through; a house that is not there is an error and no hanging thread."""
     with running(tmp_path):
@@ -106,4 +123,4 @@ def test_the_public_names_are_those_promised() -> None:
         assert getattr(tallystick.sdk, name) is not None
     twin = {name for name in vars(tallystick.sdk.BlockingClient) if not name.startswith("_")}
     real = {name for name in vars(tallystick.sdk.HouseClient) if not name.startswith("_")}
-    assert real - twin == {"open", "close", "session", "follow", "telemetry"} and not twin - real
+    assert real - twin == {"open", "close", "session", "telemetry"} and not twin - real

@@ -2,8 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -57,6 +57,25 @@ class BlockingClient:
     def log(self, *, after: int | None = None, limit: int = 50, **filters: str | int) -> list[answers.Entry]:
         """As `HouseClient.log`."""
         return self._run(self._client.log(after=after, limit=limit, **filters))
+
+    def follow(self, *, after: int | None = None, **filters: str | int) -> Generator[answers.Entry, None, None]:
+        """As `HouseClient.follow`: waits for each entry. Other calls wait until it is closed, or its loop is left by an error."""
+        entries, turn = self._client.follow(after=after, **filters), asyncio.Lock()
+
+        async def step() -> answers.Entry | None:
+            async with turn:
+                return await anext(entries, None)
+
+        async def over() -> None:
+            async with turn:  # after Ctrl-C the last step may still be ending
+                await entries.aclose()
+
+        try:
+            while (entry := self._run(step())) is not None:
+                yield entry
+        finally:
+            with suppress(Misuse):  # a client that is closed follows nothing any more
+                self._run(over())
 
     def ls(self, path: str = "/") -> list[answers.File]:
         """As `HouseClient.ls`."""
