@@ -12,8 +12,7 @@ from tallystick.node.backup import Progress, write_backup
 from tallystick.node.client import HouseSession
 from tallystick.node.commands.copies import sign_newest
 from tallystick.node.commands.here import run
-from tallystick.node.commands.reopening import bundle_for
-from tallystick.node.commands.where import Passphrase, open_human, the_house
+from tallystick.node.commands.where import Passphrase, bundle_for, open_human, the_house
 from tallystick.node.home import Home
 from tallystick.node.host import own_address
 from tallystick.node.machine import Machine

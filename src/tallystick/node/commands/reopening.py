@@ -1,23 +1,21 @@
 """restore --show, --sign, --pair: how the owner of a closed house opens it again (docs/spec/restore.md, section 4; docs/house.md)."""
 
-import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tallystick.errors import Misuse, Refused
-from tallystick.gate.statement import sign_statement
 from tallystick.keys import KeyId, Signer
 from tallystick.node import answers
 from tallystick.node.checkpointwire import Closed, Why
 from tallystick.node.client import HouseSession
 from tallystick.node.closing import reason_of
 from tallystick.node.commands.here import at_the_house, run
-from tallystick.node.commands.where import Passphrase, describe, human_key, submit, text_of, the_house
+from tallystick.node.commands.where import Passphrase, bundle_for, describe, human_key, submit, text_of, the_house
 from tallystick.node.machine import Machine
 from tallystick.node.settings import Settings
 from tallystick.node.terms import read_terms, terms_of
 from tallystick.pair.pairing import PairType, Role
-from tallystick.pair.statement import HouseRestore, KeyResume, PairResign, Statement, encode_statement
+from tallystick.pair.statement import HouseRestore, KeyResume, PairResign
 from tallystick.storage.rows import PairRow
 
 
@@ -158,18 +156,3 @@ def restore_pair(settings: Settings, *, house: str, names: Sequence[str], keys: 
 
         run(sign())
         return {"pairs": signed, "keys": stand}
-
-
-def bundle_for(session: HouseSession, house: PairRow, signer: Signer, statement: Statement) -> bytes:
-    """A statement signed for this house, by the time that it goes by."""
-    if house.house is None:
-        raise AssertionError("a client's half names its house")
-    return sign_statement(
-        signer,
-        encode_statement(statement),
-        house_id=bytes(house.house),
-        issued_at_ns=session.now_ns(),
-        stream=secrets.token_bytes(16),
-        n=0,
-        salt=secrets.token_bytes(32),
-    )

@@ -70,13 +70,11 @@ def open_human(machine: Machine, passphrase: Passphrase, *, key_id: bytes | None
     return machine.vault.human_signer(key.key_id, text_of(passphrase(describe(key))))
 
 
-async def submit(
-    session: HouseSession, house: PairRow, signer: Signer, statement: Statement, *, secret: bytes | None = None
-) -> answers.Submitted:
-    """Sign a human statement and hand it to the house. Raises: what the house answered."""
+def bundle_for(session: HouseSession, house: PairRow, signer: Signer, statement: Statement) -> bytes:
+    """A statement signed for this house, by the time that it goes by."""
     if house.house is None:
-        raise AssertionError("a pair with a house knows its id")
-    bundle = sign_statement(
+        raise AssertionError("a client's half names its house")
+    return sign_statement(
         signer,
         encode_statement(statement),
         house_id=bytes(house.house),
@@ -85,4 +83,11 @@ async def submit(
         n=0,
         salt=secrets.token_bytes(32),
     )
+
+
+async def submit(
+    session: HouseSession, house: PairRow, signer: Signer, statement: Statement, *, secret: bytes | None = None
+) -> answers.Submitted:
+    """Sign a human statement and hand it to the house. Raises: what the house answered."""
+    bundle = bundle_for(session, house, signer, statement)
     return await session.post_json("/v1/statements", encode([bundle, secret]), verb="statement.submit", kind=answers.Submitted)
