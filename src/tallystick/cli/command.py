@@ -79,7 +79,7 @@ def command(name: str, *, example: str) -> Callable[[Callable[..., Any]], Comman
 def setting(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """An option for a row of the table of settings; None when it is not given, so that the other sources count."""
     row = table.TABLE[name]
-    metavar = {Kind.NUMBER: "N", Kind.PATH: "DIR", Kind.CHOICE: "|".join(row.choices)}.get(row.kind, "TEXT")
+    metavar = {Kind.NUMBER: "N", Kind.PATH: "PATH", Kind.CHOICE: "|".join(row.choices)}.get(row.kind, "TEXT")
     return click.option("--" + name.replace("_", "-"), name, default=None, metavar=metavar, help=row.doc)
 
 

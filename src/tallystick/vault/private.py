@@ -90,7 +90,9 @@ def check_private(path: Path, status: os.stat_result, *, directory: bool) -> Non
     if not (stat.S_ISDIR if directory else stat.S_ISREG)(status.st_mode):
         raise Refused(f"{path} is not a {'directory' if directory else 'plain file'}", "Remove it, or restore the vault from a backup.")
     if status.st_uid != us:
-        raise Refused(f"{path} belongs to user {status.st_uid}, we are {us}", f"Run this as its owner, or: chown {us} {path}")
+        # Root is told to become the owner: a vault that was given to root is one that its house cannot open any more.
+        hint = f"Run this as its owner, or: chown {us} {path}" if us else f"Run this as that user: sudo -u '#{status.st_uid}' tally ..."
+        raise Refused(f"{path} belongs to user {status.st_uid}, we are {us}", hint)
     if status.st_mode & 0o077:
         wanted, found = DIRECTORY_MODE if directory else FILE_MODE, stat.S_IMODE(status.st_mode)
         raise Refused(f"{path} is open to others (mode {found:04o})", f"chmod {wanted:o} {path}, and consider its keys known.")
