@@ -22,6 +22,8 @@ from tallystick.errors import Refused, Unavailable
 from tallystick.node.machine import Machine
 from tallystick.storage.bodies import RECORD_BYTES
 from tallystick.storage.book import unavailable
+from tallystick.storage.leftovers import COPY, KEYS, copying
+from tallystick.storage.targets import scrub
 from tallystick.vault.copying import vault_files
 from tallystick.vault.stream import SealedWriter
 
@@ -29,8 +31,6 @@ MANIFEST: Final = "manifest"
 MANIFEST_VERSION: Final = 1
 DATABASE: Final = "house.sqlite"
 LOOSE: Final = ("memory", "memory.times", "tally.toml")
-_COPY: Final = ".backup.sqlite"
-_KEYS: Final = ".backup.keys"
 _BLOCK: Final = 1 << 20
 _ERASED: Final = 2  # storage/bodies.py
 
@@ -60,14 +60,14 @@ def write_backup(
 
     Args: seal: makes the writer that seals it.  own_keys: with the machine's own and its human keys; of a house that moves not.
 
-    Raises: Refused: something stands there.  Unavailable: the disk is full or fails; then nothing stands there.
+    Raises: Refused: something stands there.  Unavailable: the disk is full or fails, or another backup is made; then nothing stands there.
     """
     if target.exists() or target.is_symlink():
         raise Refused(f"{target} exists", "a backup is never written over anything; choose another name")
     new = target.with_name(f".{target.name}.new")
-    copy, keys = machine.home.path / _COPY, machine.home.path / _KEYS
+    copy, keys = machine.home.path / COPY, machine.home.path / KEYS
     try:
-        with _fresh(copy), _fresh(keys), _fresh(new) as file:
+        with copying(machine.home.path), _fresh(copy), _fresh(keys), _fresh(new) as file:
             size, root = _copy_database(machine, copy)
             whole = _Counted(file)
             writer = seal(whole.write)
@@ -181,7 +181,7 @@ def _copy_database(machine: Machine, copy: Path) -> tuple[int, bytes]:
 
 
 def _drop_erased(copy: Path, keys: Path) -> None:
-    """A body that was erased after the database was copied stands in the copy no more. Raises: Unavailable."""
+    """A body that was erased after the database was copied stands in the copy no more, nor what was read in it. Raises: Unavailable."""
     gone: list[int] = []
     with keys.open("rb") as file:
         slot = 0
@@ -192,11 +192,17 @@ def _drop_erased(copy: Path, keys: Path) -> None:
     try:
         db = apsw.Connection(str(copy), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
+            db.pragma("secure_delete", True)
+            db.pragma("journal_mode", "memory")
+            known = db.execute("SELECT count(*) FROM bodies").get
             db.execute("BEGIN")
             for slot in gone:
+                db.execute("DELETE FROM targets WHERE entry IN (SELECT entry FROM bodies WHERE slot = ?)", (slot,))
                 db.execute("DELETE FROM bodies WHERE slot = ?", (slot,))
                 db.execute("DELETE FROM fresh WHERE slot = ?", (slot,))
             db.execute("COMMIT")
+            if db.execute("SELECT count(*) FROM bodies").get != known:
+                scrub(db)
         finally:
             db.close()
     except apsw.Error as error:

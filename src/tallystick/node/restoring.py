@@ -62,6 +62,8 @@ def unpacked(
     place = Home.create(home)
     if place.vault.exists() != waiting or place.database.exists():
         raise Refused(f"a machine already lives in {home}", "restore into an empty home: choose another --home")
+    if not waiting and place.bodies.is_dir() and any(place.bodies.iterdir()):
+        raise Refused(f"{home} holds the bodies of another ledger, or of a restore that died", "move them away, or choose another --home")
     staging = home / STAGING
     try:
         if staging.exists():
@@ -189,6 +191,9 @@ def put_in_place(staging: Path, home: Path, vault: list[tuple[str, bytes]]) -> N
 
 def move_in(staging: Path, home: Path) -> None:
     """Everything but the vault, the ledger last. Raises: OSError."""
+    for ending in ("-wal", "-shm"):
+        # Of a ledger that is gone: SQLite would take it for the new one's, and write it in.
+        (home / (DATABASE + ending)).unlink(missing_ok=True)
     for name in ("bodies", *LOOSE, DATABASE):
         target = home / name
         if (staging / name).exists():

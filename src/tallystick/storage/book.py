@@ -24,6 +24,7 @@ from tallystick.ledger.signed import SignalMark
 from tallystick.ledger.table import KINDS
 from tallystick.primitives import SHA256
 from tallystick.storage.bodies import SEGMENT_UNITS, TAG_BYTES, Bodies, Sealed
+from tallystick.storage.leftovers import clear_copies
 from tallystick.storage.projection import PLAIN, project
 from tallystick.storage.rows import CheckpointRow
 from tallystick.storage.rules.house import CHANGES, OPEN
@@ -465,22 +466,19 @@ class Book:
                     request.outcome = late
 
     def destroy_erased(self) -> None:
-        """Finish every erasure that the ledger holds: destroy the slot, forget the row, empty the write-ahead log.
-
-        Raises: apsw.Error, Unavailable.
-        """
+        """Finish every erasure: destroy the slot, forget the row, empty the write-ahead log. Raises: apsw.Error, Unavailable."""
         slots = [slot for (slot,) in self.db.execute("SELECT slot FROM erasing")]
         if slots and self.bodies is not None:
             self.bodies.erase(slots)
             self.settle_bodies()
             scrub(self.db)
+            clear_copies(Path(self.db.filename))
         self.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         with self.db:
             self.db.executemany("DELETE FROM erasing WHERE slot = ?", [(slot,) for slot in slots])
 
     def sweep(self) -> None:
-        """At a start: write bodies again that a crash may have taken, destroy those of groups that were never committed, and finish
-        erasures.
+        """At a start: write bodies again that a crash may have taken, destroy those never committed, finish erasures.
 
         Raises: apsw.Error, Unavailable.
         """

@@ -21,11 +21,12 @@ from tallystick.ledger import entry
 from tallystick.storage import schema
 from tallystick.storage.bodies import TAG_BYTES, Bodies
 from tallystick.storage.book import Book, Request, connect, make_file, unavailable
+from tallystick.storage.leftovers import REBUILT
 from tallystick.storage.rows import CheckpointRow
 from tallystick.tlog.tree import leaf_hash
 
 BATCH = 4_096  # entries in a transaction
-NEW: Final = ".rebuilt"
+NEW: Final = REBUILT
 BEFORE: Final = ".before"
 _BESIDE: Final = ("-wal", "-shm")
 

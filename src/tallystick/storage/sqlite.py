@@ -29,6 +29,7 @@ from tallystick.storage.bodies import MAX_OPENING_BYTES, TAG_BYTES, Bodies
 from tallystick.storage.book import LEVEL_SHIFT, TILE, Book, connect, unavailable
 from tallystick.storage.disk import Disk
 from tallystick.storage.founding import found
+from tallystick.storage.leftovers import clear_copies
 from tallystick.storage.readers import Readers
 from tallystick.storage.rows import CheckpointRow
 from tallystick.storage.writer import MAX_GROUP_BYTES, MAX_GROUP_ENTRIES, Ticket, Writer
@@ -248,6 +249,7 @@ class Store(Readers):
             with suppress(apsw.BusyError):
                 self._book.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             self._book.sweep()
+            clear_copies(self.path)
         except apsw.Error as error:
             raise unavailable(error) from error
 
