@@ -20,7 +20,7 @@ from tallystick.keys.identity import KeyKind, PublicKey, parse_cose_key
 from tallystick.ledger.event import Event, Kind
 from tallystick.primitives import ed25519_verify, p256_verify, sha256
 from tallystick.tlog.checkpoint import Checkpoint, verify_checkpoint
-from tallystick.tlog.cosignature import verifier
+from tallystick.tlog.cosignature import log_verifiers, verifier
 from tallystick.tlog.note import SignatureType, Verifier, VerifierKey, parse_signature
 
 BODY_TAG: Final = b"tally body v1"
@@ -97,7 +97,7 @@ class Era:
     @property
     def log(self) -> list[Verifier]:
         """Who must have signed."""
-        return [verifier(VerifierKey(name=self.name, type=SignatureType(kind), public=public)) for kind, public in self.keys]
+        return log_verifiers(self.name, self.keys)
 
 
 class Meaning:

@@ -20,8 +20,8 @@ from tallystick.node.terms import times_of
 from tallystick.pair.outcome import Half
 from tallystick.storage.rows import PairRow, SeenCheckpoint
 from tallystick.tlog.checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
-from tallystick.tlog.cosignature import cosign, verifier
-from tallystick.tlog.note import SignatureType, Verifier, VerifierKey, write
+from tallystick.tlog.cosignature import cosign, log_verifiers
+from tallystick.tlog.note import Verifier, write
 from tallystick.tlog.proof import verify_consistency
 
 
@@ -54,8 +54,7 @@ class Witness:
 
     def log(self) -> tuple[str, list[Verifier]]:
         """Name and keys of the house's log, as far as this machine has followed it."""
-        name = self._pair.log_name
-        return name, [verifier(VerifierKey(name=name, type=SignatureType(kind), public=public)) for kind, public in self._pair.log_keys]
+        return self._pair.log_name, log_verifiers(self._pair.log_name, self._pair.log_keys)
 
     def ask(self) -> bytes:
         """What to send at the start of a session."""
@@ -96,9 +95,8 @@ class Witness:
                 keys.append(before)
         failure: Unproven | None = None
         for log_keys in keys:
-            log = [verifier(VerifierKey(name=origin, type=SignatureType(kind), public=key)) for kind, key in log_keys]
             try:
-                verify_checkpoint(note, log=log, origin=origin)
+                verify_checkpoint(note, log=log_verifiers(origin, log_keys), origin=origin)
             except Unproven as error:
                 failure = failure or error
             else:

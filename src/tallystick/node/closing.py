@@ -10,7 +10,6 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from tallystick.errors import TallyError, Unproven
 from tallystick.ledger.event import Event, Kind
@@ -25,18 +24,13 @@ from tallystick.passage.house import log_keys_of
 from tallystick.storage.rows import HouseRow, PairRow
 from tallystick.storage.rules.house import ROLLED_BACK, WORDS
 from tallystick.tlog.checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
-from tallystick.tlog.cosignature import verifier
-from tallystick.tlog.note import SignatureType, VerifierKey
+from tallystick.tlog.cosignature import log_verifiers
+from tallystick.tlog.note import UnknownSignerError
 
 log = logging.getLogger("tallystick")
 
 
-class UnknownKey(Unproven):
-    """A checkpoint of our name by keys that we do not know."""
-
-
 LogKeys = tuple[tuple[int, bytes], ...]
-NOBODY: Final = "the note is signed by nobody we know"  # tlog/note.py
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +94,7 @@ class Closing:
         store = self._machine.store
         try:
             asked = self._read(ask.note, rotations or ()) if ask.note else None
-        except UnknownKey:
+        except UnknownSignerError:
             if rotations is not None:
                 raise
             return Prove()
@@ -127,14 +121,15 @@ class Closing:
         if checkpoint.origin == self._machine.log_name and self._signed(checkpoint):
             # What nearly every session brings: it says what we have signed, and whether its signatures hold proves nothing more.
             return Asked(checkpoint=checkpoint, note=note, times=times)
-        failure: TallyError = UnknownKey("a checkpoint that this house's log did not sign")
+        failure: TallyError = UnknownSignerError("a checkpoint that this house's log did not sign")
         own = self._machine.log_keys_ever()
         for keys in (*own, *self._later_keys(own, rotations)):
-            log_keys = [verifier(VerifierKey(name=checkpoint.origin, type=SignatureType(kind), public=public)) for kind, public in keys]
             try:
-                verify_checkpoint(note, log=log_keys, origin=checkpoint.origin)
+                verify_checkpoint(note, log=log_verifiers(checkpoint.origin, keys), origin=checkpoint.origin)
+            except UnknownSignerError:
+                continue
             except Unproven as error:
-                failure = failure if error.message == NOBODY else error
+                failure = error
             else:
                 return Asked(checkpoint=checkpoint, note=note, times=times, later=keys not in own)
         raise failure

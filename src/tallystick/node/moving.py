@@ -20,8 +20,7 @@ from tallystick.primitives import ed25519_verify, p256_verify
 from tallystick.storage.rebuild import differences, rebuild
 from tallystick.storage.sqlite import Store
 from tallystick.tlog.checkpoint import verify_checkpoint
-from tallystick.tlog.cosignature import verifier
-from tallystick.tlog.note import SignatureType, VerifierKey
+from tallystick.tlog.cosignature import log_verifiers
 from tallystick.vault import FileVault
 from tallystick.vault.container import unpack
 from tallystick.vault.stream import SealedReader
@@ -160,8 +159,5 @@ def _check_moved_here(store: Store, entry: int, vault: FileVault) -> None:
         ),
         (),
     )
-    keys = [
-        verifier(VerifierKey(name=house.log_name, type=SignatureType(kind), public=key))
-        for kind, key in (before if isinstance(before, tuple) else ())
-    ]
-    verify_checkpoint(newest.note, log=keys, origin=house.log_name)
+    keys = before if isinstance(before, tuple) else ()
+    verify_checkpoint(newest.note, log=log_verifiers(house.log_name, keys), origin=house.log_name)

@@ -27,7 +27,7 @@ from tallystick.storage.rows import CheckpointRow, PairRow
 from tallystick.storage.tiles import PASSING, TileFiles
 from tallystick.storage.tilesource import TileSource
 from tallystick.tlog.checkpoint import Checkpoint, read_checkpoint
-from tallystick.tlog.cosignature import sign_checkpoint, verifier
+from tallystick.tlog.cosignature import log_verifiers, sign_checkpoint, verifier
 from tallystick.tlog.note import SignatureType, UnprovenNote, VerifierKey, parse_signature
 from tallystick.tlog.tile import growth
 
@@ -111,7 +111,7 @@ class Publisher:
         """Whether a key that this house's log ever had has signed."""
         for keys in self._machine.log_keys_ever():
             try:
-                note.verify([verifier(VerifierKey(name=origin, type=SignatureType(kind), public=public)) for kind, public in keys])
+                note.verify(log_verifiers(origin, keys))
             except Unproven:
                 continue
             return True

@@ -26,8 +26,7 @@ from tallystick.passage.house import log_keys_of
 from tallystick.primitives import sha256
 from tallystick.storage.rows import PairRow
 from tallystick.tlog.checkpoint import Checkpoint, verify_checkpoint
-from tallystick.tlog.cosignature import verifier
-from tallystick.tlog.note import SignatureType, VerifierKey
+from tallystick.tlog.cosignature import log_verifiers
 from tallystick.tlog.proof import verify_consistency
 
 
@@ -170,8 +169,7 @@ class Follower:
 
 
 def _verified(note: bytes, name: str, log_keys: tuple[tuple[int, bytes], ...]) -> Checkpoint:
-    keys = [verifier(VerifierKey(name=name, type=SignatureType(kind), public=key)) for kind, key in log_keys]
-    return verify_checkpoint(note, log=keys, origin=name).checkpoint
+    return verify_checkpoint(note, log=log_verifiers(name, log_keys), origin=name).checkpoint
 
 
 def _rotated(pair: PairRow, known: Known, link: Link, rotation: Rotation) -> tuple[Known, Event] | None:

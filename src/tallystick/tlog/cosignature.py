@@ -8,7 +8,7 @@ does not begin at 0 is signed with time 0.
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -97,6 +97,14 @@ def verifier(key: VerifierKey) -> Verifier:
             return Ed25519Cosigner(key)
         case SignatureType.ML_DSA_44:
             return MLDSA44Cosigner(key)
+
+
+def log_verifiers(name: str, keys: Iterable[tuple[int, bytes]]) -> list[Verifier]:
+    """What checks the signatures of a log's keys.
+
+    Args: keys: signature type and public key of each, as a ledger names them; the types are those of `SignatureType`.
+    """
+    return [verifier(VerifierKey(name=name, type=SignatureType(kind), public=public)) for kind, public in keys]
 
 
 Sign = Callable[[bytes], bytes]

@@ -33,6 +33,10 @@ _CONTROL: Final = bytes(byte for byte in range(0x20) if byte != 0x0A)
 _SPACES: Final = frozenset("\t\n\x0b\x0c\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000") | {chr(c) for c in range(0x2000, 0x200B)}
 
 
+class UnknownSignerError(Unproven):
+    """A note that no key we know has signed: it proves nothing, neither for its log nor against it."""
+
+
 class SignatureType(IntEnum):
     """signed-note, Signature types."""
 
@@ -170,7 +174,7 @@ class UnprovenNote:
     def verify(self, verifiers: Sequence[Verifier]) -> Note:
         """Check the signatures of the keys we know.
 
-        Raises: Unproven when one of them is wrong or there is none, Misuse when two keys share name and id.
+        Raises: Unproven when one of them is wrong, UnknownSignerError when there is none, Misuse when two keys share name and id.
         """
         known = {(verifier.key.name, verifier.key.key_id): verifier for verifier in verifiers}
         if len(known) != len(verifiers):
@@ -192,7 +196,7 @@ class UnprovenNote:
                 raise Unproven(f"the note's signature by {signature.name} does not hold") from None
             proven[who] = Proven(key=verifier.key, time_s=time_s, signature=signature)
         if not proven:
-            raise Unproven("the note is signed by nobody we know")
+            raise UnknownSignerError("the note is signed by nobody we know")
         return Note(text=self.text, proven=tuple(proven.values()), unknown=tuple(unknown))
 
     def to_bytes(self) -> bytes:
