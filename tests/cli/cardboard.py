@@ -3,6 +3,7 @@
 The real node is tested in tests/node and by the scenes; here only the words between the two count.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -58,13 +59,7 @@ class Cardboard:
                 raise self.error
             if name == "log":
                 return self._entries()
-            words = (
-                name.replace("key_", "key ")
-                .replace("log_", "log ")
-                .replace("migrate_", "migrate ")
-                .replace("witness_", "witness ")
-                .replace("_", "-")
-            )
+            words = re.sub("^(key|log|migrate|witness)_", r"\1 ", name).replace("_", "-")
             result = self.make(SHAPES[OPTIONS.get(words, words)])
             if self.ask and "confirm" in arguments and not arguments["confirm"](self.make(SHAPES["inbox"])["proposals"][0]):
                 raise Refused("the words were not the same", "deny it")

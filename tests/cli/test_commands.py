@@ -119,11 +119,7 @@ def test_every_command_has_a_promised_shape_and_a_line_here() -> None:
 
 def test_the_interface_names_every_command_that_needs_the_node() -> None:
     """`Commands` has one function for each command, some for an option of one, and no more."""
-    functions = {
-        name.replace("key_", "key ").replace("log_", "log ").replace("migrate_", "migrate ").replace("witness_", "witness ").replace("_", "-")
-        for name in vars(Commands)
-        if not name.startswith("_")
-    }
+    functions = {re.sub("^(key|log|migrate|witness)_", r"\1 ", name).replace("_", "-") for name in vars(Commands) if name[0] != "_"}
     assert functions - set(OPTIONS) == set(ALL) - OWN and set(OPTIONS) < functions
 
 

@@ -12,6 +12,7 @@ from tallystick import canonical
 from tallystick.errors import Misuse
 from tallystick.ledger.event import Event, Kind
 from tallystick.node import commands
+from tallystick.node.answers import Entry
 from tallystick.node.commands.where import the_house
 from tallystick.node.remote import HouseClient
 from tests.e2e.support import Client, House, until
@@ -144,7 +145,7 @@ def test_following_ends(village: tuple[House, Client]) -> None:
     house, _ = village
     second = house.machine("second", "ADMIN")
 
-    async def follow(act: Callable[[], object]) -> list[dict[str, object]]:
+    async def follow(act: Callable[[], object]) -> list[Entry]:
         with second.open() as machine:
             async with await HouseClient.open(machine, the_house(machine, "")) as client:
                 acting = asyncio.create_task(asyncio.to_thread(act))

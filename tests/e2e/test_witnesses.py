@@ -75,3 +75,33 @@ def test_pairs_compare(tmp_path: Path) -> None:
         seen.write_bytes(lie[:-40] + lie[-41:-40] + lie[-39:])
         assert house.owner.cli("witness", "compare", str(seen), "attic", code=3).stderr.startswith("error: ")
         assert issubclass(ForkError, Unproven)
+
+
+def test_k_of_n_pairs(tmp_path: Path) -> None:
+    """An auditor names pairs by their keys: how much of the history a quorum of them has seen is told, and none is a finding."""
+    with House(tmp_path) as house:
+        clients = [house.owner, *(house.machine(name) for name in ("laptop", "phone"))]
+        for client in clients:
+            client.ping()
+            client.ping()
+        keys = [client.json("witness", "keys")["witness"] for client in clients]
+        log = house.json("witness", "keys")["log"]
+    lines = [f"log {key}" for key in log]
+    lines += [f"witness pair{number} {key}" for number, key in enumerate(keys)]
+    policy = tmp_path / "policy"
+
+    def verified(*more: str, code: int = 0) -> int:
+        policy.write_text("\n".join([*lines, *more]) + "\n")
+        found: int = house.json("verify", "--policy", str(policy), "--state", str(tmp_path / "state"), code=code)["attested"]
+        return found
+
+    two = verified("group most 2 pair0 pair1 pair2", "quorum most")
+    every = verified("group each all pair0 pair1 pair2", "quorum each")
+    some = verified("group some any pair0 pair1 pair2", "quorum some")
+    assert 0 < every <= two <= some
+    assert every < some  # they came one after the other
+    stranger = Client(tmp_path, "stranger").made()
+    lines.append(f"witness nobody {stranger.json('witness', 'keys')['witness']}")
+    assert verified("group each all pair0 nobody", "quorum each", code=3) == 0
+    assert verified("group either any pair0 nobody", "quorum either") > 0
+    assert house.json("verify", "--state", str(tmp_path / "state"))["attested"] is None

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def test_a_paired_machine_asks_and_is_answered(tmp_path: Path) -> None:
         async with village(tmp_path) as found:
             assert (await found.join("laptop")).stands
             async with await open_session(found) as session:
-                status = await session.get_json("/v1/status", verb="house.status")
+                status: Any = await session.get_json("/v1/status", verb="house.status")
                 assert (status["label"], status["type"]) == ("laptop", "INPUT")
             seen = [kind for kind in kinds(found) if kind != "CHECKPOINT_COSIGNED"]
             assert seen == ["ORIGIN", "PAIRING_PROPOSED", "PAIRING_APPROVED", "KNOCK", "SESSION", "SESSION_ENDED"]

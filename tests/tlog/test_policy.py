@@ -230,6 +230,17 @@ def test_any_policy_that_holds_together_survives(chosen: list[str], data: st.Dat
     assert min(sizes) == policy.needed
 
 
+def test_a_history_is_witnessed_as_far_as_the_quorum_saw_it() -> None:
+    """Each witness saw a prefix of one history: what k of them saw is as long as the k-th longest."""
+    witnesses = tuple(PolicyWitness(name=name, key=Witness(name).key) for name in "abc")
+    for k, reached in ((1, 30), (2, 20), (3, 10)):
+        policy = Policy(witnesses=witnesses, groups=(PolicyGroup(name="g", k=k, members=("a", "b", "c")),), quorum="g")
+        assert policy.reached({"a": 20, "b": 30, "c": 10}) == reached
+        assert policy.reached({"a": 20, "b": 30}) == (reached if k < 3 else 0)
+        assert policy.reached({"x": 40}) == 0
+    assert Policy(witnesses=witnesses).reached({"a": 5}) == 5
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_policy_or_malformed(junk: bytes) -> None:
     """Alone and after lines that stand; what is read can be written and read again."""

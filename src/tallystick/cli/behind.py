@@ -150,6 +150,7 @@ class Commands(Protocol):
         keys: Sequence[str],
         witnesses: Sequence[str],
         checkpoints: Sequence[Path],
+        policy: Path | None,
         full: bool,
         state: Path | None,
         progress: Steps,

@@ -59,6 +59,7 @@ def steps_line(what: str, done: int, total: int, seconds: float) -> str:
 @click.option("--key", "keys", multiple=True, metavar="VKEY", help="A key that the log must be signed by, from somebody you trust.")
 @click.option("--witness", "witnesses", multiple=True, metavar="VKEY", help="A witness whose cosignatures must hold.")
 @click.option("--checkpoint", "checkpoints", multiple=True, type=_FILE, metavar="FILE", help="A signed checkpoint from elsewhere.")
+@click.option("--policy", type=_FILE, metavar="FILE", help="Logs and witnesses, k of n, among them pairs (c2sp.org/tlog-policy).")
 @click.option("--full", is_flag=True, help="Also signatures that an earlier run has verified.")
 @click.option("--state", type=_FILE, metavar="FILE", help="What was verified before. Default: in your cache folder.")
 def verify(
@@ -67,6 +68,7 @@ def verify(
     keys: tuple[str, ...],
     witnesses: tuple[str, ...],
     checkpoints: tuple[Path, ...],
+    policy: Path | None,
     full: bool,
     state: Path | None,
 ) -> int:
@@ -82,6 +84,7 @@ def verify(
             keys=keys,
             witnesses=witnesses,
             checkpoints=checkpoints,
+            policy=policy,
             full=full,
             state=state,
             progress=progress,
@@ -100,6 +103,8 @@ def _show_verify(result: Result, out: Out) -> None:
     out.line(f"{result['path']}: {counts}; {result['seconds']:.1f} s, {rate:,} entries/s")
     if result["since"]:
         out.line(f"Signatures before entry {result['since']:,} were verified by an earlier run; --full checks them once more.")
+    if result["attested"]:
+        out.line(f"The first {result['attested']:,} entries were witnessed by the policy's quorum.")
     if not result["ok"]:
         out.line(f"NOT PROVEN: {len(result['findings'])} findings.")
     elif result["checkpoint"] is None:

@@ -199,6 +199,7 @@ SHAPES: Final[Mapping[str, Shape]] = {
         "entries": NUMBER,
         "root": TEXT,
         "checkpoint": MAYBE_NUMBER,  # entries under the newest signed checkpoint
+        "attested": MAYBE_NUMBER,  # entries that the quorum of --policy has witnessed
         "since": NUMBER,  # signatures in earlier entries were verified before
         "seconds": REAL,
         "counts": OBJECT,

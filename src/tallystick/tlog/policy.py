@@ -12,7 +12,7 @@ People write these files: lines are separated by newlines, words by spaces and t
 as bytes; text that is not UTF-8 is kept as it is.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -112,6 +112,17 @@ class Policy:
             if sum(member in held for member in group.members) >= group.k:
                 held.add(group.name)
         return self.quorum in held
+
+    def reached(self, sizes: Mapping[str, int]) -> int:
+        """The most entries that the quorum has witnessed, each of its members these many or more; 0 for none.
+
+        Args: sizes: by the witness's name in the policy, the size of the newest checkpoint of one history that it cosigned. A history
+            of that size holds every smaller one, so the members need not have cosigned the same checkpoint.
+        """
+        for size in sorted({size for size in sizes.values() if size > 0}, reverse=True):
+            if self.satisfied([name for name, cosigned in sizes.items() if cosigned >= size]):
+                return size
+        return 0
 
     def witnessed(self, note: Note) -> tuple[str, ...]:
         """The names of the witnesses whose cosignatures a proven note carries, each with a time."""

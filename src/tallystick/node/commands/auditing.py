@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from tallystick.node.home import Home
 from tallystick.node.machine import Machine
 from tallystick.node.settings import Settings
 from tallystick.node.verifying import judge
+from tallystick.node.witnessing import read_policy_file
 from tallystick.storage.audit.home import verify_home
 from tallystick.storage.audit.log import StoredNote, time_of
 from tallystick.storage.audit.published import Published
@@ -29,6 +30,7 @@ from tallystick.storage.sqlite import Store, hold
 from tallystick.tlog.checkpoint import read_checkpoint
 from tallystick.tlog.cosignature import verifier
 from tallystick.tlog.note import SignatureType, VerifierKey, parse_verifier_key
+from tallystick.tlog.policy import Policy
 from tallystick.tlog.tile import ENTRIES, TILE_WIDTH
 from tallystick.vault import FileVault
 
@@ -45,6 +47,7 @@ def verify(
     keys: Sequence[str],
     witnesses: Sequence[str],
     checkpoints: Sequence[Path],
+    policy: Path | None = None,
     full: bool,
     state: Path | None,
     progress: Progress,
@@ -52,14 +55,19 @@ def verify(
     """Verify this machine's ledger, a copy of one, a folder of published files, or an evidence file. Nothing in it is changed.
 
     Args: keys, witnesses: verifier keys; the log must be signed by the former, and cosignatures of the latter must hold.
-        checkpoints: signed notes from elsewhere.  full: signatures that were verified earlier once more.  state: what was verified
-        earlier; None: in the user's cache.
+        checkpoints: signed notes from elsewhere.  policy: a file that names logs and witnesses, k of n, among them pairs.
+        full: signatures that were verified earlier once more.  state: what was verified earlier; None: in the user's cache.
     """
     began = time.monotonic()
     path = target if target is not None else settings.home
     pinned, known = ([parse_verifier_key(text) for text in texts] for texts in (keys, witnesses))
+    named = None if policy is None else read_policy_file(policy)
+    counted = list(known)
+    if named is not None:
+        pinned += [log.key for log in named.logs]
+        counted += [witness.key for witness in named.witnesses if witness.key not in known]
     if path.is_file():
-        return _verify_evidence(path, pinned, known, began)
+        return _verify_evidence(path, pinned, known, named, began)
     if not path.is_dir():
         raise Misuse(f"there is nothing at {path}", "name a house's home, a copy of it, a folder of published files, or an evidence file")
     notes = [StoredNote(file=str(each), note=read_file(each, MAX_NOTE_FILE)) for each in checkpoints]
@@ -70,7 +78,13 @@ def verify(
         notes.append(StoredNote(file=str(memory), note=remembered.encode()))
         since = 0 if full else read_checkpoint(remembered.encode())[0].size
     report = verify_home(
-        path, judge=judge, notes=notes, pinned=pinned, witnesses=[verifier(key) for key in known], since=since, progress=progress
+        path,
+        judge=judge,
+        notes=notes,
+        pinned=pinned,
+        witnesses=list(map(verifier, counted)),
+        since=since,
+        progress=progress,
     )
     if report.ok and report.newest_note:
         _remember(memory, str(path.resolve()), report.newest_note)
@@ -78,10 +92,29 @@ def verify(
         report.remark(
             "nothing was ever signed here: the files agree with each other, and nobody outside can tell that they are the only ones"
         )
-    return _result(str(path), report, began)
+    return _result(str(path), report, began, None if named is None else _attested(report, named))
 
 
-def _result(path: str, report: Report, began: float) -> dict[str, Any]:
+def _attested(report: Report, policy: Policy) -> int:
+    """Up to which entry the policy's quorum has witnessed this history: by cosigning its checkpoints, each one of its own."""
+    sizes = {witness.name: report.cosigned.get(witness.key.public, 0) for witness in policy.witnesses}
+    if report.newest is not None:
+        # Its lines were checked with the rest of the note; one that does not hold is a finding.
+        lines = {(line.name, line.key_id) for line in read_checkpoint(report.newest_note)[1].signatures}
+        seen = [witness.name for witness in policy.witnesses if (witness.key.name, witness.key.key_id) in lines]
+        sizes |= dict.fromkeys(seen, report.newest.size)
+    return _reached(report, policy, sizes)
+
+
+def _reached(report: Report, policy: Policy, sizes: Mapping[str, int]) -> int:
+    reached = policy.reached(sizes)
+    if policy.needed and not reached:
+        each = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        report.add([Finding(file="policy", meaning=f"its quorum has witnessed nothing of this history (entries seen: {each})")])
+    return reached
+
+
+def _result(path: str, report: Report, began: float, attested: int | None) -> dict[str, Any]:
     seconds = time.monotonic() - began
     return {
         "ok": report.ok,
@@ -90,6 +123,7 @@ def _result(path: str, report: Report, began: float) -> dict[str, Any]:
         "entries": report.size,
         "root": report.root.hex(),
         "checkpoint": None if report.newest is None else report.newest.size,
+        "attested": attested,
         "since": report.since,
         "seconds": seconds,
         "counts": report.counts,
@@ -110,8 +144,10 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _verify_evidence(path: Path, pinned: Sequence[VerifierKey], known: Sequence[VerifierKey], began: float) -> dict[str, Any]:
-    report = Report()
+def _verify_evidence(
+    path: Path, pinned: Sequence[VerifierKey], known: Sequence[VerifierKey], policy: Policy | None, began: float
+) -> dict[str, Any]:
+    report, attested = Report(), None
     evidence, found = audit_evidence(path.name, read_file(path, MAX_EVIDENCE_BYTES))
     report.add(found)
     if evidence is not None:
@@ -130,7 +166,10 @@ def _verify_evidence(path: Path, pinned: Sequence[VerifierKey], known: Sequence[
         if not found:
             report.newest, _ = read_checkpoint(evidence.checkpoint)
             report.root, report.origin = report.newest.root, report.newest.origin
-    return _result(str(path), report, began)
+        if policy is not None:
+            size = 0 if report.newest is None else report.newest.size
+            attested = _reached(report, policy, {each.name: size * (each.key in evidence.witnesses) for each in policy.witnesses})
+    return _result(str(path), report, began, attested)
 
 
 def _openings(file: str, evidence: Evidence) -> list[Finding]:

@@ -21,6 +21,7 @@ Progress = Callable[[str, int, int], None]
 """What is being done, how many entries of it, and of how many."""
 
 ENTRIES, ROWS = "entries", "rows"
+_COSIGNED: Final = "SELECT witness_key, max(cosigned_size) FROM pairs WHERE cosigned_size IS NOT NULL GROUP BY witness_key"
 _NO_PROGRESS: Final[Progress] = lambda what, done, total: None  # noqa: E731
 
 
@@ -79,6 +80,8 @@ def _verify_state(home: Path, log: LogAudit, report: Report, judge: Judge, progr
         leaves = _leaves(log)
         right, broken = replayed(leaves, report.size, Path(folder) / FILE, lambda done, total: progress(ROWS, done, total))
         try:
+            if not broken and not log.lost:
+                report.cosigned = dict(right.execute(_COSIGNED))
             if log.database is None:
                 report.add([Finding(file="entries", entry=found.entry, meaning=found.meaning) for found in broken])
                 return

@@ -382,7 +382,7 @@ class LogAudit:
         if not eras:
             found = [Finding(file=stored.file, row=stored.row, meaning="there is no origin that names the keys of this checkpoint")]
         for era in eras:
-            witnesses = [*self.witnesses, *self.meaning.witnesses_known()]
+            witnesses = list({each.key: each for each in (*self.witnesses, *self.meaning.witnesses_known())}.values())
             checkpoint, found = check_note(
                 stored.file,
                 stored.note,

@@ -17,6 +17,7 @@ class Report:
     Attributes: remarks: what is worth knowing and no proof of anything wrong.  counts: how many of each thing were checked.
         size, root: of the tree as it was recomputed.  newest: the newest signed checkpoint that holds, and its note.
         since: signatures in entries before this one were verified earlier and not once more.
+        cosigned: by a pair's witness key, the size of the newest checkpoint whose cosignature by it is in the ledger and holds.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -28,6 +29,7 @@ class Report:
     newest: Checkpoint | None = None
     newest_note: bytes = b""
     since: int = 0
+    cosigned: dict[bytes, int] = field(default_factory=dict)
 
     def add(self, findings: Iterable[Finding]) -> None:
         """Take findings, until there are too many to read."""
