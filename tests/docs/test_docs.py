@@ -1,8 +1,10 @@
 """The documentation is complete and its links hold."""
 
 import re
+import shlex
 from pathlib import Path
 
+import click
 import pytest
 
 from tallystick.cli.errors import CRASH, INTERRUPTED, kind_of
@@ -10,6 +12,7 @@ from tallystick.errors import Malformed, Misuse, Refused, TallyError, Unavailabl
 from tests.support import PROJECT
 
 PAGES = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md")])
+GUIDES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.+?)\s*$", re.MULTILINE)
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
@@ -66,11 +69,37 @@ def test_every_command_of_the_readme_exists() -> None:
     from tallystick.cli.main import ENTRIES
 
     targets = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text("utf-8"), re.MULTILINE))
-    for page in [PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")]:
+    for page in GUIDES:
         text = page.read_text("utf-8")
         commands = set(re.findall(r"(?:^    |`|sudo )(?:\S+/)?tally ([a-z]+)", text, re.MULTILINE))
         assert commands <= set(ENTRIES), page.name
         assert set(re.findall(r"(?:^    |`)make ([a-z]+)", text, re.MULTILINE)) <= targets, page.name
+
+
+def quoted(page: Path) -> list[tuple[str, bool]]:
+    """Every `tally ...` that a page shows, and whether it stands whole on a line of its own."""
+    text = page.read_text("utf-8")
+    lines = [(line, True) for line in re.findall(r"^    (?:\w+\$ +)?tally ((?:[^\n]|\\\n)+)$", text, re.MULTILINE)]
+    return lines + [(words, False) for words in re.findall(r"`tally ([^`\n]+)`", text)]
+
+
+@pytest.mark.parametrize("page", [page for page in GUIDES if page.name != "cli.md"], ids=lambda page: page.name)  # that one is generated
+def test_every_command_line_can_be_given(page: Path) -> None:
+    """Each command line has the arguments and options that its command takes; what is named within a sentence may be cut short."""
+    from tallystick.cli.main import tally
+
+    for line, whole in quoted(page):
+        words = shlex.split(re.split(r" && | [|>&] | \d*[<>]\S|\.\.\.| &$", line + " ")[0], comments=True)
+        context: click.Context = tally.make_context("tally", words)
+        try:
+            while isinstance(context.command, click.Group) and (rest := [*context._protected_args, *context.args]):
+                name, command, rest = context.command.resolve_command(context, rest)
+                assert command is not None, line
+                context = command.make_context(name, rest, parent=context)
+        except (click.BadParameter, click.BadOptionUsage) as error:
+            assert not whole, f"{line}: {error.format_message()}"
+        except click.UsageError as error:
+            raise AssertionError(f"{line}: {error.format_message()}") from None
 
 
 def test_every_decision_is_in_the_list() -> None:
