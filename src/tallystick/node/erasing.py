@@ -13,6 +13,7 @@ from tallystick.errors import Misuse, Refused, Unavailable
 from tallystick.ledger.erasure import MAX_RANGES, ranges
 from tallystick.ledger.event import Event, Kind
 from tallystick.node.records import filters_of, whole_number
+from tallystick.storage.bodies import UnfinishedErasureError
 from tallystick.storage.sqlite import Store
 
 BATCH: Final = 16_384  # openings of one turn of the writer
@@ -143,8 +144,8 @@ def erase(store: Store, entries: Sequence[int], now_ns: int, actor: str, reason:
     for at in range(0, len(entries), BATCH):
         try:
             last = store.append(*events(store, entries[at : at + BATCH], now_ns, actor, reason, **more)).result()[-1].index
-        except Unavailable as error:
-            if store.failure is not None or not error.message.startswith("recorded"):
+        except UnfinishedErasureError as error:
+            if store.failure is not None:
                 raise
             late = error  # it is recorded, and will be finished; the others may as well go now
     if late is not None:

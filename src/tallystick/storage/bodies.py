@@ -52,6 +52,10 @@ class Sealed(NamedTuple):
         return self.unit // SEGMENT_UNITS
 
 
+class UnfinishedErasureError(Unavailable):
+    """The erasure is recorded; some of what it destroys is still on the disk, until the next erasure or start."""
+
+
 class Bodies:
     """The body store of one house. Files are 0600 in a folder 0700."""
 

@@ -23,7 +23,7 @@ from tallystick.ledger.receipt import Grade, Receipt
 from tallystick.ledger.signed import SignalMark
 from tallystick.ledger.table import KINDS
 from tallystick.primitives import SHA256
-from tallystick.storage.bodies import SEGMENT_UNITS, TAG_BYTES, Bodies, Sealed
+from tallystick.storage.bodies import SEGMENT_UNITS, TAG_BYTES, Bodies, Sealed, UnfinishedErasureError
 from tallystick.storage.leftovers import clear_copies
 from tallystick.storage.projection import PLAIN, project
 from tallystick.storage.rows import CheckpointRow
@@ -460,7 +460,7 @@ class Book:
             if not passing(error):
                 raise
             why = "a reader still holds the old bytes" if isinstance(error, (apsw.BusyError, apsw.LockedError)) else "the disk is full"
-            late = Unavailable(f"recorded, but {why}", "It is finished with the next erasure or start.")
+            late = UnfinishedErasureError(f"recorded, but {why}", "It is finished with the next erasure or start.")
             for request in self._accepted:
                 if any(event.kind is Kind.BODY_ERASED for event in request.events):
                     request.outcome = late
