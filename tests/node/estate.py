@@ -9,11 +9,12 @@ from typing import Any, Self
 from tallystick.gate.statement import sign_statement
 from tallystick.keys import KeyId, PublicKey, Signer
 from tallystick.ledger.event import Event, Kind
-from tallystick.node.machine import ED25519_TYPE, ML_DSA_44_TYPE, Machine
+from tallystick.node.machine import Machine
 from tallystick.node.settings import load
 from tallystick.pair.pairing import PairType, Role, Suite
 from tallystick.pair.statement import Statement, encode_statement
 from tallystick.passage.effect import secret_name
+from tallystick.passage.house import log_keys_of
 from tallystick.storage.rows import PairRow
 from tallystick.vault import FileVault
 from tallystick.vault.sealing import Kdf
@@ -107,7 +108,7 @@ class Estate:
                 witness_key=house.witness.public.raw,
                 label="attic",
                 log_name=self.house.log_name,
-                log_keys=((ED25519_TYPE, house.log.ed25519.public.raw), (ML_DSA_44_TYPE, house.log.ml_dsa_44.public.raw)),
+                log_keys=log_keys_of((house.log.ed25519.public.raw, house.log.ml_dsa_44.public.raw)),
                 **common,
             )
         ).result()

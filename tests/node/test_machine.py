@@ -12,7 +12,7 @@ import pytest
 from tallystick.errors import Misuse, Refused, TallyError, Unavailable
 from tallystick.keys import KeyId
 from tallystick.ledger.event import Kind
-from tallystick.node.machine import ED25519_TYPE, ML_DSA_44_TYPE, Machine, log_name_of
+from tallystick.node.machine import Machine, log_name_of
 from tallystick.node.settings import Settings, load
 from tallystick.pair.pairing import Role
 from tallystick.primitives import sha256
@@ -36,7 +36,7 @@ def test_a_house_begins_with_its_origin(tmp_path: Path) -> None:
         assert event.blob("house") == vault.machine.signing.public.key_id == house.house_id
         assert event.blob("static_key") == vault.machine.static.public
         assert event.blob("witness_key") == vault.witness.public.raw
-        assert event.get("log_keys") == ((ED25519_TYPE, vault.log.ed25519.public.raw), (ML_DSA_44_TYPE, vault.log.ml_dsa_44.public.raw))
+        assert event.get("log_keys") == ((0x01, vault.log.ed25519.public.raw), (0x06, vault.log.ml_dsa_44.public.raw))
         assert event.blob("recovery_key") == recovery.public.cose_key()
         assert (house.owner, event.text("log_name")) == (owner, log_name_of(house.house_id))
         text = recovery.paper_text()

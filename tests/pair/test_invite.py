@@ -14,7 +14,6 @@ from tallystick.pair.invite import (
     InviteEvent,
     InviteState,
     check_for_key,
-    check_redeemable,
     invite_id,
     invite_keys,
     invite_prologue,
@@ -257,14 +256,6 @@ def test_an_invite_is_used_once(state: InviteState, event: InviteEvent) -> None:
         return
     with pytest.raises(Refused):
         next_invite_state(state, event)
-
-
-def test_redeemable_until_it_expires() -> None:
-    """The nanosecond of expiry is too late; a consumed or revoked one is refused at any time."""
-    check_redeemable(state=InviteState.OPEN, expires_ns=10, now_ns=9)
-    for state, now_ns in ((InviteState.OPEN, 10), (InviteState.CONSUMED, 0), (InviteState.REVOKED, 0), (InviteState.EXPIRED, 0)):
-        with pytest.raises(Refused):
-            check_redeemable(state=state, expires_ns=10, now_ns=now_ns)
 
 
 def test_for_one_key() -> None:

@@ -56,7 +56,7 @@ def _which(found: Result) -> str:
     "erase",
     example="tally erase 1207 1210-1290\ntally erase --pair laptop --before 30d --yes\ntally erase --house attic 1207",
 )
-@click.argument("entries", nargs=-1, metavar="ENTRY...")
+@click.argument("entries", nargs=-1, metavar="[ENTRY]...")
 @click.option("--pair", "pair_name", metavar="NAME", help="Only entries of this pair.")
 @click.option("--key", metavar="KEY", help="Only entries by this key: KeyId or #12.")
 @click.option("--before", metavar="TIME", help="Only entries before: 30d, 12h, or a date and time.")

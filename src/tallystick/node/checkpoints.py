@@ -15,9 +15,10 @@ from pathlib import Path
 from tallystick.errors import Malformed, Unavailable, Unproven
 from tallystick.ledger.event import Event, Kind
 from tallystick.node.checkpointwire import MAX_ASKED_BYTES, MAX_ROTATIONS, Ask, Closed, Cosign, Show, write_message
-from tallystick.node.machine import ED25519_TYPE, ML_DSA_44_TYPE, Machine, log_name_of
+from tallystick.node.machine import Machine, log_name_of
 from tallystick.node.terms import times_of
 from tallystick.pair.outcome import Half
+from tallystick.passage.house import log_keys_of
 from tallystick.storage.rows import PairRow, SeenCheckpoint
 from tallystick.tlog.checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
 from tallystick.tlog.cosignature import cosign, log_verifiers
@@ -39,7 +40,7 @@ def house_log_keys(half: Half) -> dict[str, object]:
     welcome = half.welcome
     return {
         "log_name": welcome.log_name,
-        "log_keys": ((ED25519_TYPE, welcome.log.raw), (ML_DSA_44_TYPE, welcome.log_pq.raw)),
+        "log_keys": log_keys_of((welcome.log.raw, welcome.log_pq.raw)),
         "recovery_key": welcome.recovery.cose_key(),
     }
 

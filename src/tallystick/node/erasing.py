@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 from tallystick.errors import Misuse, Refused, Unavailable
 from tallystick.ledger.erasure import MAX_RANGES, ranges
 from tallystick.ledger.event import Event, Kind
+from tallystick.ledger.field import WORD
 from tallystick.node.records import filters_of, whole_number
 from tallystick.storage.bodies import UnfinishedErasureError
 from tallystick.storage.sqlite import Store
@@ -20,7 +21,7 @@ BATCH: Final = 16_384  # openings of one turn of the writer
 MAX_ASKED: Final = 1_000  # entries and spans that are named one by one
 ASKED: Final = "asked"
 _PAGE: Final = 10_000
-_WORD: Final = re.compile(r"[a-z0-9]([a-z0-9._/-]{0,62}[a-z0-9])?")
+_WORD: Final = re.compile(WORD)
 
 
 @dataclass(frozen=True, slots=True)

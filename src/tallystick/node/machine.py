@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 from tallystick import __version__
 from tallystick.channel.knocker import Knocker
@@ -18,11 +18,9 @@ from tallystick.node.reserve import Reserve
 from tallystick.node.rotating import finish
 from tallystick.node.settings import Settings
 from tallystick.pair.pairing import PairKeys, Role
+from tallystick.passage.house import log_keys_of
 from tallystick.storage.sqlite import Store
 from tallystick.vault import FileVault, RecoveryKey, best_vault_found, new_recovery
-
-ML_DSA_44_TYPE: Final = 0x06  # C2SP signed-note: ML-DSA-44 (sub)tree cosignature
-ED25519_TYPE: Final = 0x01
 
 
 def log_name_of(house: bytes) -> str:
@@ -73,7 +71,7 @@ class Machine:
             static_key=vault.machine.static.public,
             witness_key=vault.witness.public.raw,
             log_name=log_name_of(signing.key_id),
-            log_keys=((ED25519_TYPE, vault.log.ed25519.public.raw), (ML_DSA_44_TYPE, vault.log.ml_dsa_44.public.raw)),
+            log_keys=log_keys_of((vault.log.ed25519.public.raw, vault.log.ml_dsa_44.public.raw)),
             vault=best_vault_found().name,
             key_class=vault.machine.signing.key_class.value,
             recovery_key=None if recovery is None else recovery.public.cose_key(),

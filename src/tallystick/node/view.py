@@ -7,7 +7,7 @@ from tallystick.errors import Malformed, Misuse
 from tallystick.gate.signal import parse_signal
 from tallystick.ledger.event import Event, Kind
 from tallystick.pair.pairing import Role
-from tallystick.storage.rows import EntryRow, KeyRow, PairRow
+from tallystick.storage.rows import EntryRow, PairRow
 
 KIND_WORDS: Mapping[Kind, str] = {kind: kind.name.lower().replace("_", "-") for kind in Kind}
 KINDS_BY_WORD: Mapping[str, Kind] = {word: kind for kind, word in KIND_WORDS.items()}
@@ -116,16 +116,4 @@ def proposal_json(row: PairRow, event: Event, address: str | None) -> dict[str, 
         "since_ns": row.created_ns,
         "expires_ns": row.expires_ns or 0,
         "facts": facts,
-    }
-
-
-def key_json(row: KeyRow, key_class: str, created_ns: int) -> dict[str, Any]:
-    """A key known to the ledger."""
-    return {
-        "number": row.number,
-        "key": str(row.key_id),
-        "label": row.label,
-        "kind": row.kind,
-        "key_class": key_class,
-        "created_ns": created_ns,
     }

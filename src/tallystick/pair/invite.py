@@ -160,13 +160,6 @@ def invite_prologue(*, house_static: bytes, pair_type: PairType) -> bytes:
     return b"tally invite v1" + house_static + bytes((_TYPE_CODES[pair_type],))
 
 
-def check_redeemable(*, state: InviteState, expires_ns: int, now_ns: int) -> None:
-    """May this invite be used now? Raises: Refused when it was used, revoked or has expired."""
-    next_invite_state(state, InviteEvent.CONSUME)
-    if now_ns >= expires_ns:
-        raise Refused("the invite has expired", "Make a new one with `tally invite`; it lives 10 minutes.")
-
-
 def check_for_key(for_key: bytes | None, signing_key_id: bytes) -> None:
     """Is this the machine the invite is for? Raises: Refused when it is for another key."""
     if for_key is not None and for_key != signing_key_id:

@@ -7,6 +7,7 @@ from tallystick.pair.pairing import PairType
 from tallystick.pair.statement import BodyErase, HouseMigrate, HouseRestore
 from tallystick.passage.effect import Narrow, Passage, Record
 from tallystick.passage.pairing import Signed, actor_of
+from tallystick.tlog.note import SignatureType
 
 
 def restored(statement: HouseRestore, *, signed: Signed, now_ns: int) -> Passage[Receipt]:
@@ -77,4 +78,4 @@ def migrated(statement: HouseMigrate, *, size: int, root: bytes, signed: Signed,
 
 def log_keys_of(keys: tuple[bytes, bytes]) -> tuple[tuple[int, bytes], ...]:
     """Ed25519 and ML-DSA-44 as the ledger names them (C2SP signature types)."""
-    return ((0x01, keys[0]), (0x06, keys[1]))
+    return ((int(SignatureType.ED25519), keys[0]), (int(SignatureType.ML_DSA_44), keys[1]))
