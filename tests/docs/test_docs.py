@@ -102,6 +102,13 @@ def test_every_command_line_can_be_given(page: Path) -> None:
             raise AssertionError(f"{line}: {error.format_message()}") from None
 
 
+def test_every_page_is_in_the_index() -> None:
+    """docs/index.md leads to every guide and every page of the specification."""
+    folder = PROJECT / "docs"
+    linked = {(folder / target).resolve() for target in LINK.findall((folder / "index.md").read_text("utf-8"))}
+    assert {*folder.glob("*.md"), *folder.glob("spec/*"), folder / "adr" / "README.md"} - linked == {folder / "index.md"}
+
+
 def test_every_decision_is_in_the_list() -> None:
     """docs/adr/README.md names each record, and numbers are not used twice."""
     folder = PROJECT / "docs" / "adr"
