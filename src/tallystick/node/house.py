@@ -29,14 +29,15 @@ from tallystick.node.effects import Effects
 from tallystick.node.host import own_address
 from tallystick.node.houseclock import HouseClock
 from tallystick.node.http import HttpServer
+from tallystick.node.invitesession import InviteSession
 from tallystick.node.live import LiveTable
 from tallystick.node.machine import Machine
+from tallystick.node.pairsession import PairSession
 from tallystick.node.porter import Porter
 from tallystick.node.publisher import Publisher
 from tallystick.node.reopening import Reopening
 from tallystick.node.retention import Retention
 from tallystick.node.rooms import house_routes
-from tallystick.node.sessions import InviteSession, PairSession
 from tallystick.node.settling import lapse, settle, started
 from tallystick.node.statements import Statements
 from tallystick.node.workers import Workers
