@@ -279,6 +279,10 @@ def check_entries(leaves: dict[int, bytes], openings: dict[int, bytes]) -> tuple
                     need(payload[6] == {3: stated}, "its statement is not the one that was signed")
                 if index in openings:
                     counts["openings"] += check_opening(payload, decode(openings[index]))
+            elif index in openings:
+                salt, asked = decode(openings[index]) if fields[2] == 111 else (b"", None)
+                need(sha(b"tally query v1", salt, encode(asked)) == fields.get(116), "its opening is not what it commits to")
+                counts["openings"] += 1
             for raw in [*(fields.get(n) for n in (48, 59, 65)), *(fields.get(64) or [])]:  # keys that this entry brings
                 if isinstance(raw, bytes) and decode(raw).get(-1) in (1, 6) and decode(raw)[1] != 7:
                     kid, holds = cose_key(raw)
@@ -339,11 +343,8 @@ def pinned(said: list[Key], keys: list[Key]) -> None:
 def evidence(data: bytes, keys: list[Key]) -> tuple[list[str], str]:
     members = untar(data)
     sums = "".join(f"{sha(content).hex()}  {name}\n" for name, content in members.items() if name != "SHA256SUMS").encode()
-    wrong = [
-        f"{name} was changed, or its sum was"
-        for name, right, there in zip(members, sums.splitlines(), members["SHA256SUMS"].splitlines(), strict=False)
-        if right != there
-    ]
+    both = zip(members, sums.splitlines(), members["SHA256SUMS"].splitlines(), strict=False)
+    wrong = [f"{name} was changed, or its sum was" for name, right, there in both if right != there]
     need(sums == members["SHA256SUMS"] or wrong, "SHA256SUMS is not in its one form")
     lines = [line.split(" ") for line in members["vkeys"].decode("ascii", "replace").splitlines()]
     log, witnesses = ([Key(line[1]) for line in lines if len(line) == 2 and line[0] == word] for word in ("log", "witness"))
@@ -356,17 +357,21 @@ def evidence(data: bytes, keys: list[Key]) -> tuple[list[str], str]:
         if sha(b"\0", leaf) != made
     ]
     more, counts = check_entries(leaves, openings)
+    pairs = {("tallystick/" + f[17].hex(), f[56]) for f in map(decode, leaves.values()) if {17, 56} <= f.keys()} if not more else set()
     try:
         pinned(log, keys)
         origin, size, root, seen = checkpoint(members["checkpoint"], log, witnesses)
-        need(
-            joined(dict(zip(leaves, digests, strict=True)), size, rows(members["proof"])) == root,
-            "the entries do not lead to the root that was signed",
-        )
+        said = [{(key.name, key.kind, key.public) for key in each} for each in (log, log_keys(leaves, size), log + witnesses)]
+        need(said[0] == said[1] and len(said[2]) == len(lines), "vkeys: not the keys that the entries name for the log, or one twice")
+        foreign = [key for key in witnesses if (key.name, key.public) not in pairs]
+        need(not any(key.name.startswith("tallystick/") for key in foreign), "a pair is named as a witness that no entry here names")
+        there = joined(dict(zip(leaves, digests, strict=True)), size, rows(members["proof"]))
+        need(there == root, "the entries do not lead to the root that was signed")
     except Wrong as error:
         return [*wrong, *more, str(error)], ""
+    seers = f"{len(seen) - len(foreign)} pairs" + (f" and {len(foreign)} witnesses that only this file names" if foreign else "")
     shown = ", ".join(f"{number} {name}" for name, number in counts.items())
-    return wrong + more, f"{shown}: in the log {origin}, under its checkpoint of {size} entries, seen by {len(seen)} witnesses"
+    return wrong + more, f"{shown}: in the log {origin}, under its checkpoint of {size} entries, seen by {seers}"
 
 
 def folder(path: Path, keys: list[Key]) -> tuple[list[str], str]:

@@ -64,7 +64,7 @@ def test_an_export_is_proven_by_both(house: Settings, tmp_path: Path) -> None:
     ours = verify(house, target, *made["vkeys"])
     assert ours["ok"] and ours["counts"]["openings"] == 78
     theirs = alone(target, "--key", made["vkeys"][0], "--key", made["vkeys"][1])
-    assert theirs.returncode == 0 and "78 openings" in theirs.stdout and "seen by 1 witnesses" in theirs.stdout
+    assert theirs.returncode == 0 and "78 openings" in theirs.stdout and "seen by 1 pairs" in theirs.stdout
 
 
 def test_that_evidence_was_taken_is_an_entry(house: Settings, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tallystick.errors import Malformed, TallyError, Unproven
+from tallystick.errors import Malformed, Misuse, Unproven
 from tallystick.primitives import SHA256
 from tallystick.tlog.checkpoint import Checkpoint, read_checkpoint
 from tallystick.tlog.note import Verifier
@@ -265,11 +265,11 @@ def check_note(
     if checkpoint.origin != origin:
         return wrong(f"this checkpoint is of another log: {checkpoint.origin[:80]}")
     try:
-        proven = unproven.verify([*log, *witnesses])
+        proven = unproven.verify(list({verifier.key: verifier for verifier in [*log, *witnesses]}.values()))
     except Unproven as error:
         return wrong(f"this checkpoint of {checkpoint.size} entries is not what was signed: {error.message}")
-    except TallyError as error:
-        raise AssertionError("two verifiers share a name") from error
+    except Misuse:
+        return wrong("two keys are named that nobody can tell apart by a line of this checkpoint: they share their name and id")
     missing = [verifier.key for verifier in log if proven.by(verifier.key) is None]
     if missing:
         return wrong(f"this checkpoint lacks the log's signature of type {int(missing[0].type):#04x}")

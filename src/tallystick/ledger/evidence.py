@@ -14,6 +14,7 @@ from tallystick.ledger import entry
 from tallystick.ledger.audit import Finding, check_note
 from tallystick.ledger.meaning import Meaning, check
 from tallystick.primitives import sha256
+from tallystick.tlog.checkpoint import read_checkpoint
 from tallystick.tlog.cosignature import verifier
 from tallystick.tlog.multiproof import multiproof_root
 from tallystick.tlog.note import VerifierKey, parse_verifier_key
@@ -213,9 +214,10 @@ def audit_evidence(file: str, data: bytes) -> tuple[Evidence | None, list[Findin
     if not evidence.log or not meaning.eras:
         found.append(Finding(file=file, offset=spots["vkeys"][0], meaning="it names no log, or has no origin"))
         return evidence, found
-    named = {(key.type, key.public) for era in meaning.eras for key in (each.key for each in era.log)}
-    if {(key.type, key.public) for key in evidence.log} - named:
+    if set(evidence.log) not in [{each.key for each in era.log} for era in meaning.eras]:
         found.append(Finding(file=file, offset=spots["vkeys"][0], meaning="the origin names other keys of the log"))
+    if len({*evidence.log, *evidence.witnesses}) != len(evidence.log) + len(evidence.witnesses):
+        found.append(Finding(file=file, offset=spots["vkeys"][0], meaning="it names a key twice"))
     known = {witness.key for witness in meaning.witnesses_known()}
     found += [
         Finding(file=file, offset=spots["vkeys"][0], meaning=f"no entry here names the witness key {key.name}")
@@ -232,8 +234,16 @@ def audit_evidence(file: str, data: bytes) -> tuple[Evidence | None, list[Findin
         size=2**63 - 1,
         row="checkpoint",
     )
-    if checkpoint is not None and size > checkpoint.size:
-        wrong.append(Finding(file=file, entry=checkpoint.size, last=size - 1, meaning="the checkpoint does not cover these entries"))
+    if checkpoint is not None:
+        if size > checkpoint.size:
+            wrong.append(Finding(file=file, entry=checkpoint.size, last=size - 1, meaning="the checkpoint does not cover these entries"))
+        # Each line of a key that is named was verified with the note; a key without a line has seen nothing.
+        lines = {(line.name, line.key_id) for line in read_checkpoint(evidence.checkpoint)[1].signatures}
+        wrong += [
+            Finding(file=file, offset=spots["vkeys"][0], meaning=f"the witness {key.name} has not signed this checkpoint")
+            for key in evidence.witnesses
+            if (key.name, key.key_id) not in lines
+        ]
     return evidence, found + wrong
 
 
