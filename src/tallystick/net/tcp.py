@@ -158,13 +158,14 @@ async def _connected(sock: socket.socket, mode: Mode, remote: Endpoint, deadline
             if failures > _QUICK_RETRIES:
                 await asyncio.sleep(min(look_at, deadline) - loop.time())
                 looks += 1
-        if dead and _connect_again(sock, remote, state, fenced=mode is Mode.OPEN):
+        if dead and _dissolve(sock, state, fenced=mode is Mode.OPEN):
             attempts += 1
-            dropped, receiving = bpf.drops(sock), False
+            dropped, receiving = bpf.drops(sock), False  # before the next SYN: on a short path its RST is back before connect returns
+            _connect(sock, remote)
 
 
-def _connect_again(sock: socket.socket, remote: Endpoint, state: int, *, fenced: bool) -> bool:
-    """Drop the attempt and start another on the same socket: same ports, same fence. False: it has left `state`, so it lives.
+def _dissolve(sock: socket.socket, state: int, *, fenced: bool) -> bool:
+    """Drop the attempt; the socket keeps its ports and its fence. False: it has left `state`, so it lives.
 
     connect(2) with AF_UNSPEC dissolves the association; Python's connect cannot say it. On an attempt that has just come to life it
     would send a reset, to a client that is speaking already: so no packet may arrive between the last look and the end. The SYN that
@@ -181,11 +182,15 @@ def _connect_again(sock: socket.socket, remote: Endpoint, state: int, *, fenced:
     finally:
         if fenced:
             bpf.attach(sock, no_reset())
+    return True
+
+
+def _connect(sock: socket.socket, remote: Endpoint) -> None:
+    """Begin an attempt. Raises: OSError."""
     error = sock.connect_ex(remote.sockaddr)
     # A cached "unreachable" may come back at once: one more dead attempt, not the end.
     if error not in PENDING and error not in _DEAD_AT_ONCE:
         raise OSError(error, errno.errorcode.get(error, str(error)))
-    return True
 
 
 async def _accepted(listener: socket.socket, mode: Mode, remote: Endpoint, deadline: float) -> Opened:
