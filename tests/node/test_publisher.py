@@ -21,7 +21,7 @@ from tallystick.node.machine import Machine
 from tallystick.node.publisher import Publisher, published_json, published_size
 from tallystick.node.settings import load
 from tallystick.pair.pairing import Role
-from tallystick.storage.book import connect
+from tallystick.storage.connection import connect
 from tallystick.storage.disk import Disk
 from tallystick.storage.rows import CheckpointRow
 from tallystick.storage.tiles import TileFiles

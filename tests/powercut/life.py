@@ -19,7 +19,7 @@ from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Receipt
 from tallystick.primitives import sha256
 from tallystick.storage.bodies import Bodies
-from tallystick.storage.book import connect
+from tallystick.storage.connection import connect
 from tallystick.storage.disk import Disk
 from tallystick.storage.rebuild import differences, rebuild
 from tallystick.storage.sqlite import Store

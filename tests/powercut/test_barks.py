@@ -10,7 +10,7 @@ import pytest
 
 from tallystick.errors import TallyError
 from tallystick.ledger.event import Event, Kind
-from tallystick.storage import book, sqlite
+from tallystick.storage import connection, sqlite
 from tallystick.storage.bodies import Bodies
 from tallystick.storage.book import Book
 from tallystick.storage.tiles import TileFiles
@@ -26,7 +26,7 @@ LIVES = 6
 
 def _without_syncs(patch: pytest.MonkeyPatch) -> None:
     """The database is never synced."""
-    honest = book.connect
+    honest = connection.connect
 
     def careless(*args: Any, **kwargs: Any) -> apsw.Connection:
         db = honest(*args, **kwargs)

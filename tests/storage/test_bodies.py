@@ -13,7 +13,7 @@ from tallystick.errors import Misuse, Refused, Unavailable, Unproven
 from tallystick.ledger.event import Event, Kind
 from tallystick.primitives import sha256
 from tallystick.storage.bodies import MAX_OPENING_BYTES, RECORD_BYTES, SEGMENT_UNITS, UNIT_BYTES, Bodies
-from tallystick.storage.book import connect
+from tallystick.storage.connection import connect
 from tallystick.storage.rebuild import differences, rebuild
 from tallystick.storage.sqlite import Store
 from tests.storage.house import OTHER, START, answer, found, origin, signal

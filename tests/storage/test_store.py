@@ -18,7 +18,7 @@ from tallystick.ledger.append import Tree
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Grade, Receipt
 from tallystick.storage import schema
-from tallystick.storage.book import connect
+from tallystick.storage.connection import connect
 from tallystick.storage.sqlite import Store
 from tallystick.storage.writer import MAX_QUEUED
 from tallystick.tlog.proof import verify_consistency, verify_inclusion

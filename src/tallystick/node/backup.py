@@ -21,7 +21,7 @@ from tallystick.canonical import encode
 from tallystick.errors import Refused, Unavailable
 from tallystick.node.machine import Machine
 from tallystick.storage.bodies import RECORD_BYTES
-from tallystick.storage.book import unavailable
+from tallystick.storage.connection import unavailable
 from tallystick.storage.leftovers import COPY, KEYS, copying
 from tallystick.storage.targets import scrub
 from tallystick.vault.copying import vault_files

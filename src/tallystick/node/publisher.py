@@ -23,8 +23,9 @@ from tallystick.node.checkpointwire import Show
 from tallystick.node.home import Home
 from tallystick.node.machine import Machine, log_name_of
 from tallystick.node.terms import times_of
+from tallystick.storage.disk import PASSING
 from tallystick.storage.rows import CheckpointRow, PairRow
-from tallystick.storage.tiles import PASSING, TileFiles
+from tallystick.storage.tiles import TileFiles
 from tallystick.storage.tilesource import TileSource
 from tallystick.tlog.checkpoint import Checkpoint, read_checkpoint
 from tallystick.tlog.cosignature import log_verifiers, sign_checkpoint, verifier

@@ -5,8 +5,6 @@ loaded anew whenever another process has written. Nothing here starts a thread; 
 """
 
 import contextlib
-import errno
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress, repeat
@@ -15,7 +13,7 @@ from typing import Final
 
 import apsw
 
-from tallystick.errors import Malformed, Refused, TallyError, Unavailable
+from tallystick.errors import Malformed, TallyError, Unavailable
 from tallystick.ledger import entry
 from tallystick.ledger.append import Tree
 from tallystick.ledger.event import Event, Kind
@@ -24,6 +22,7 @@ from tallystick.ledger.signed import SignalMark
 from tallystick.ledger.table import KINDS
 from tallystick.primitives import SHA256
 from tallystick.storage.bodies import SEGMENT_UNITS, TAG_BYTES, Bodies, Sealed, UnfinishedErasureError
+from tallystick.storage.connection import passing, unavailable
 from tallystick.storage.leftovers import clear_copies
 from tallystick.storage.projection import PLAIN, project
 from tallystick.storage.rows import CheckpointRow
@@ -35,9 +34,7 @@ from tallystick.tlog.tree import leaf_hash, perfect_root
 TILE: Final = 256  # C2SP tlog-tiles: hashes in a full tile
 LEVEL_SHIFT: Final = 56  # tiles.id = level << 56 | n
 POSTED: Final = 1024  # entries whose postings are written together: in more of them the same pages change but once
-BUSY_MS: Final = 10_000
 MAX_CACHED_IDS: Final = 65_536
-_PASSING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 
 _INSERT_ENTRY: Final = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _KEEP: Final = "INSERT INTO checkpoints VALUES (?, ?, ?, ?) ON CONFLICT (size) DO UPDATE SET time_ns = ?3, note = ?4 WHERE root = ?2"
@@ -84,64 +81,6 @@ _Pending = tuple[Event, bytes, bytes, SignalMark | None]
 def mark_number(signature_hash: bytes) -> int:
     """The short form under which a signal is indexed: 8 bytes, as a signed number."""
     return int.from_bytes(signature_hash[:8], "big", signed=True)
-
-
-def connect(path: Path, *, write: bool, vfs: str | None = None) -> apsw.Connection:
-    """Open a database as every part of the house does. Raises: Unavailable."""
-    flags = apsw.SQLITE_OPEN_READWRITE if write else apsw.SQLITE_OPEN_READONLY
-    try:
-        db = apsw.Connection(str(path), flags=flags, vfs=vfs)
-        db.set_busy_timeout(BUSY_MS)
-        db.pragma("foreign_keys", True)
-        if write:
-            if db.pragma("journal_mode", "wal") != "wal":
-                raise Unavailable(f"{path.name}: this file system cannot hold a write-ahead log")
-            db.pragma("synchronous", "full")
-            db.pragma("secure_delete", True)
-            db.pragma("wal_autocheckpoint", 0)  # SQLite hides an error of its own checkpoints; ours are not hidden
-            db.pragma("cache_size", -65_536)
-        else:
-            db.pragma("query_only", True)
-            db.pragma("cache_size", -16_384)
-        db.pragma("temp_store", "memory")
-    except apsw.Error as error:
-        raise unavailable(error) from error
-    return db
-
-
-def unavailable(error: apsw.Error) -> Unavailable:
-    """What a database error means to the one who reads it."""
-    if isinstance(error, apsw.FullError):
-        return Unavailable("the disk is full; nothing of this was recorded", "Free some space and try again.")
-    if isinstance(error, (apsw.BusyError, apsw.LockedError)):
-        return Unavailable("another process holds the ledger", "Is a second house running on this state directory?")
-    if isinstance(error, (apsw.ReadOnlyError, apsw.PermissionsError, apsw.CantOpenError)):
-        return Unavailable(f"the ledger cannot be written or opened: {error}", "Check the owner and mode of the state directory.")
-    if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
-        return Unavailable(f"the ledger's database is damaged: {error}", "Run `tally verify`; `tally rebuild` may mend it.")
-    return Unavailable(f"the ledger's disk failed: {error}", "Whether the last entries were kept is seen at the next start.")
-
-
-def passing(error: BaseException) -> bool:
-    """Whether a failed call has changed nothing on the disk, and may work again later."""
-    if isinstance(error, Unavailable) and isinstance(error.__cause__, OSError):
-        return error.__cause__.errno in _PASSING
-    return isinstance(error, (apsw.FullError, apsw.BusyError, apsw.LockedError))
-
-
-def make_file(path: Path) -> None:
-    """Create the database's file, for its owner alone. Raises: Refused when it is there, Unavailable."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except FileExistsError:
-        raise Refused(f"{path.name} exists; a ledger is never made anew", "Choose another TALLY_HOME.") from None
-    except OSError as error:
-        raise Unavailable(f"cannot make {path}: {error.strerror}") from error
 
 
 class Book:

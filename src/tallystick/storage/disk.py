@@ -4,10 +4,13 @@ Whoever writes files beside the database takes a `Disk`. A test's disk fails at 
 and what was synced, so that a full disk and a power cut between any two calls are an argument and not a patch.
 """
 
+import errno
 import os
 from pathlib import Path
 from typing import Final
 
+# What may work again once somebody made room; after any other error nobody knows what the disk holds.
+PASSING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 

@@ -11,7 +11,7 @@ import apsw
 
 from tallystick.errors import Refused, Unavailable
 from tallystick.storage import schema
-from tallystick.storage.book import connect, make_file, unavailable
+from tallystick.storage.connection import connect, make_file, unavailable
 from tallystick.storage.disk import Disk
 
 

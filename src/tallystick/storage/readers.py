@@ -21,7 +21,8 @@ from tallystick.ledger.event import Kind
 from tallystick.ledger.signed import read_mark
 from tallystick.pair.pairing import PairType, Role, Suite
 from tallystick.storage.bodies import Bodies
-from tallystick.storage.book import COLUMNS, LEVEL_SHIFT, POSTED, TILE, connect, mark_number, unavailable
+from tallystick.storage.book import COLUMNS, LEVEL_SHIFT, POSTED, TILE, mark_number
+from tallystick.storage.connection import connect, unavailable
 from tallystick.storage.rows import CheckpointRow, EntryRow, HouseRow, InboxItem, InviteRow, KeyRow, OpenEffect, PairRow, SeenCheckpoint
 from tallystick.storage.targets import behind, clause
 from tallystick.tlog.proof import consistency_proof, inclusion_proof, range_hash

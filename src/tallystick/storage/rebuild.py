@@ -20,7 +20,8 @@ from tallystick.errors import Misuse, TallyError, Unavailable
 from tallystick.ledger import entry
 from tallystick.storage import schema
 from tallystick.storage.bodies import TAG_BYTES, Bodies
-from tallystick.storage.book import Book, Request, connect, make_file, unavailable
+from tallystick.storage.book import Book, Request
+from tallystick.storage.connection import connect, make_file, unavailable
 from tallystick.storage.leftovers import REBUILT
 from tallystick.storage.rows import CheckpointRow
 from tallystick.tlog.tree import leaf_hash

@@ -26,7 +26,8 @@ from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Receipt
 from tallystick.storage import schema
 from tallystick.storage.bodies import MAX_OPENING_BYTES, TAG_BYTES, Bodies
-from tallystick.storage.book import LEVEL_SHIFT, TILE, Book, connect, unavailable
+from tallystick.storage.book import LEVEL_SHIFT, TILE, Book
+from tallystick.storage.connection import connect, unavailable
 from tallystick.storage.disk import Disk
 from tallystick.storage.founding import found
 from tallystick.storage.leftovers import clear_copies

@@ -10,7 +10,6 @@ before the first is renamed, and all folders before anybody is told. A folder is
 process that put them there may have died before it did.
 """
 
-import errno
 import fcntl
 import os
 import stat
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from tallystick.errors import Malformed, Unavailable
-from tallystick.storage.disk import Disk
+from tallystick.storage.disk import PASSING, Disk
 from tallystick.tlog.bundle import MAX_BUNDLE_BYTES
 from tallystick.tlog.note import MAX_NOTE_BYTES
 from tallystick.tlog.tile import ENTRIES, TILE_WIDTH, Tile, count_at, parse_path
@@ -31,9 +30,6 @@ FOLDER_MODE: Final = 0o755
 NEW: Final = ".new-"  # how the name of an unfinished file begins; no path of the log does
 BATCH_FILES: Final = 64  # written and synced before the first of them is renamed
 BATCH_BYTES: Final = 8 << 20
-
-# What may work again once somebody made room; after any other error nobody knows what the disk holds.
-PASSING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 
 
 class TileFiles:

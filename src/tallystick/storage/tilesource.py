@@ -12,7 +12,8 @@ from typing import Any
 import apsw
 
 from tallystick.errors import Unavailable
-from tallystick.storage.book import LEVEL_SHIFT, connect, unavailable
+from tallystick.storage.book import LEVEL_SHIFT
+from tallystick.storage.connection import connect, unavailable
 from tallystick.tlog.bundle import write_bundle
 from tallystick.tlog.tile import ENTRIES, TILE_WIDTH, Tile
 from tallystick.tlog.tree import leaf_hash

@@ -23,7 +23,8 @@ import apsw
 from tallystick.errors import TallyError, Unavailable
 from tallystick.ledger.event import Event
 from tallystick.ledger.receipt import Receipt
-from tallystick.storage.book import Book, Request, passing, unavailable
+from tallystick.storage.book import Book, Request
+from tallystick.storage.connection import passing, unavailable
 from tallystick.storage.rows import CheckpointRow
 from tallystick.storage.targets import STEP
 

@@ -14,7 +14,8 @@ import apsw
 from tallystick.errors import TallyError, Unavailable
 from tallystick.ledger.audit import Finding
 from tallystick.storage import schema
-from tallystick.storage.book import BUSY_MS, LEVEL_SHIFT, unavailable
+from tallystick.storage.book import LEVEL_SHIFT
+from tallystick.storage.connection import BUSY_MS, unavailable
 from tallystick.tlog.tile import TILE_WIDTH
 
 FILE: Final = "house.sqlite"
