@@ -25,7 +25,6 @@ from tallystick.net.tcp import house_open
 from tallystick.net.udp import Origin, UdpPort
 from tallystick.node.ephemerals import Ephemerals, ephemeral
 from tallystick.node.machine import Machine
-from tallystick.node.rotating import older_statics
 from tallystick.noise import KeyPair
 from tallystick.pair.invite import invite_keys
 from tallystick.pair.pairing import PairKeys, Role, Suite, derive_pair_keys
@@ -80,7 +79,7 @@ class Doorstep:
         self._clock = clock
         self._keeper = Doorkeeper(static=machine.vault.machine.static, now_ns=clock())
         # After a new static key the older one answers until every pair has followed (docs/spec/restore.md, section 6).
-        self._older = tuple((Doorkeeper(static=static, now_ns=clock()), static) for static in older_statics(machine.vault))
+        self._older = tuple((Doorkeeper(static=static, now_ns=clock()), static) for static in machine.vault.older_statics())
         self._udp: UdpPort | None = None
         self._numbers: dict[bytes, int] = {}
         self._pairs: dict[int, bytes] = {}

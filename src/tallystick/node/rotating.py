@@ -18,7 +18,6 @@ from tallystick.vault import FileVault
 
 if TYPE_CHECKING:
     from tallystick.node.machine import Machine
-    from tallystick.vault.signers import FileAgreement
 
 
 def current_keys(vault: FileVault, use: Use) -> tuple[bytes, ...]:
@@ -97,11 +96,6 @@ def _is_of(event: Event, use: Use, signing: bytes) -> bool:
         return False
     rotation = read_rotation(event.blob("statement"))
     return rotation.use is use and signing in rotation.new[-1 if use is Use.MACHINE else 0]
-
-
-def older_statics(vault: FileVault) -> tuple["FileAgreement", ...]:
-    """The Noise keys under which this house is still known to some pairs. Raises: Refused, Unavailable."""
-    return vault.older_statics()
 
 
 def forget_older(machine: "Machine") -> None:

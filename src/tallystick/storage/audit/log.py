@@ -200,7 +200,7 @@ class LogAudit:
         right = whole and all(block.tile[: len(tile)] == tile for _, tile in tiles)
         if not right:
             block = self._arbitrate(place, block, tiles)
-        self._flaws(place, block)
+        self._entry_flaws(place, block.flaws)
         first = self.tree.size
         if block.count == TILE_WIDTH and first % TILE_WIDTH == 0:
             full = self.tree.feed_tile(block.tile, block.root)
@@ -322,9 +322,6 @@ class LogAudit:
             result.left += one.left
             result.latest_ns = max(result.latest_ns, one.latest_ns)
         return result
-
-    def _flaws(self, place: _Place, block: Block) -> None:
-        self._entry_flaws(place, block.flaws)
 
     def _entry_flaws(self, place: _Place | None, flaws: Sequence[Flaw]) -> None:
         for flaw in flaws:
