@@ -284,7 +284,7 @@ def check_entries(leaves: dict[int, bytes], openings: dict[int, bytes]) -> tuple
                 need(sha(b"tally query v1", salt, encode(asked)) == fields.get(116), "its opening is not what it commits to")
                 counts["openings"] += 1
             for raw in [*(fields.get(n) for n in (48, 59, 65)), *(fields.get(64) or [])]:  # keys that this entry brings
-                if isinstance(raw, bytes) and decode(raw).get(-1) in (1, 6) and decode(raw)[1] != 7:
+                if isinstance(raw, bytes) and len(raw) > 32 and decode(raw).get(-1) in (1, 6) and decode(raw)[1] != 7:
                     kid, holds = cose_key(raw)
                     keys.setdefault(kid, holds)
         except (Wrong, KeyError, TypeError, ValueError, AttributeError) as error:

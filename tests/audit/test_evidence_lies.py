@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tallystick.canonical import encode
+from tallystick.canonical import b64, encode
+from tallystick.errors import Unproven
 from tallystick.ledger import entry
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.evidence import Evidence, read_evidence
 from tallystick.node.commands import auditing, record
+from tallystick.node.commands.keys import key_rotate
 from tallystick.node.settings import load
 from tallystick.node.verifying import judge
 from tallystick.primitives import ed25519_public, ed25519_sign
@@ -118,3 +120,32 @@ def test_the_filter_of_a_question_is_the_one_that_was_asked(evidence: Evidence, 
     assert judge(event, asked) == ""
     for wrong in (encode([bytes(32), {"kind": "signal"}]), encode([1, {}]), encode([bytes(32)]), encode({}), b"", b"\x82", b"\xff"):
         assert judge(event, wrong)
+
+
+def test_a_line_that_nobody_checked_is_no_signature(copy: Callable[[], Path], tmp_path: Path) -> None:
+    """Anybody can write a line with a famous name into a proof: it is told as unchecked, and as nothing else."""
+    house = load({}, home=copy(), env={})
+    target = tmp_path / "p.tlog-proof"
+    record.log_prove(house, index=42, target=target)
+    key = VerifierKey(name="example.org/famous", type=SignatureType.COSIGNATURE, public=bytes(32))
+    target.write_text(target.read_text() + f"— {key.name} {b64(key.key_id + bytes(72))}\n")
+    told = record.log_check(house, source=target, keys=(), leaf=None)
+    assert told["unchecked"][-1] == "example.org/famous"
+    with pytest.raises(Unproven, match="does not hold"):
+        record.log_check(house, source=target, keys=[str(key)], leaf=None)
+
+
+def test_what_the_old_keys_signed_stays_good(copy: Callable[[], Path], tmp_path: Path) -> None:
+    """After new keys of the log both verifiers prove its files and evidence, and a proof that was made before holds."""
+    house = load({}, home=copy(), env={})
+    before = tmp_path / "before.tlog-proof"
+    record.log_prove(house, index=42, target=before)
+    key_rotate(house, use="log")
+    assert record.log_check(house, source=before, keys=(), leaf=None)["entry"] == 42
+    record.log_export(house, target=tmp_path / "e.tar", start=0, stop=None, query={})
+    evidence = read_evidence((tmp_path / "e.tar").read_bytes())
+    assert Kind.KEY_ROTATED in {entry.decode(leaf).kind for leaf in evidence.leaves.values()}
+    assert flaws(evidence, tmp_path)[:2] == ([], [])
+    other = importlib.import_module("tallystick_verify")
+    wrong, proven = other.folder(house.home / "tiles", [other.Key(str(evidence.log[0]))])
+    assert not wrong and proven

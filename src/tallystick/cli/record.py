@@ -159,8 +159,8 @@ def check(call: Call, source: Path, keys: tuple[str, ...], leaf: str | None) -> 
 
 def _show_check(result: Result, out: Out) -> None:
     out.line(f"Proven: entry {result['entry']} is among the {result['size']:,} entries that {result['origin']} signed.")
-    for name in result["seen_by"]:
-        out.line(f"also signed by {printable(name)}")
+    for name in result["unchecked"]:
+        out.line(f"A line names {printable(name)}; no --key was given for it, and it proves nothing here.")
 
 
 @command("export", example="tally log export evidence.tar --kind severed --since 30d\ntally log export all.tar --from 0 --to 999")

@@ -179,7 +179,7 @@ SHAPES: Final[Mapping[str, Shape]] = {
     "log": ENTRY,  # one object a line, without end under --follow
     "erase": {"erased": NUMBER, "first": MAYBE_NUMBER, "last": MAYBE_NUMBER, "entry": MAYBE_NUMBER, "reason": TEXT},
     "log prove": {"file": TEXT, "entry": NUMBER, "size": NUMBER, "leaf_hash": TEXT},
-    "log check": {"ok": SWITCH, "entry": NUMBER, "size": NUMBER, "origin": TEXT, "leaf_hash": TEXT, "seen_by": TEXTS},
+    "log check": {"ok": SWITCH, "entry": NUMBER, "size": NUMBER, "origin": TEXT, "leaf_hash": TEXT, "unchecked": TEXTS},
     "log export": {
         "file": TEXT,
         "bytes": NUMBER,

@@ -1,13 +1,12 @@
 """log prove, log check, log export: what an auditor takes away."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from tallystick.errors import Misuse, Refused, Unavailable
+from tallystick.errors import Misuse, Refused, Unavailable, Unproven
 from tallystick.ledger.event import Kind
-from tallystick.node.commands.auditing import own_keys
 from tallystick.node.commands.here import ask_house, is_running
 from tallystick.node.evidence import export, prove
 from tallystick.node.files import read_file, write_new
@@ -18,9 +17,9 @@ from tallystick.node.settings import Settings
 from tallystick.pair.pairing import Role
 from tallystick.primitives import sha256
 from tallystick.storage.rows import CheckpointRow
-from tallystick.tlog.checkpoint import read_checkpoint, verify_checkpoint
+from tallystick.tlog.checkpoint import SignedCheckpoint, read_checkpoint, verify_checkpoint
 from tallystick.tlog.cosignature import verifier
-from tallystick.tlog.note import parse_verifier_key
+from tallystick.tlog.note import SignatureType, VerifierKey, parse_verifier_key
 from tallystick.tlog.proof import verify_inclusion
 from tallystick.tlog.prooffile import SUFFIX, read_proof
 from tallystick.tlog.tree import leaf_hash
@@ -63,7 +62,10 @@ def log_prove(settings: Settings, *, index: int, target: Path | None) -> dict[st
 
 
 def log_check(settings: Settings, *, source: Path, keys: Sequence[str], leaf: str | None) -> dict[str, Any]:
-    """Check a proof against the log's keys: those named, else this machine's own log."""
+    """Check a proof against the log's keys: those named, else those that this machine's own log has ever had.
+
+    What was not signed with them is in `unchecked`: anybody can write a line with any name.
+    """
     proof = read_proof(read_file(source, MAX_NOTE_FILE))
     checkpoint, _ = read_checkpoint(proof.note)
     log = [parse_verifier_key(text) for text in keys]
@@ -78,10 +80,10 @@ def log_check(settings: Settings, *, source: Path, keys: Sequence[str], leaf: st
             row = machine.store.entry(proof.index)
             if not digest:
                 digest = b"" if row is None else leaf_hash(row.leaf)
-            if not log:
-                vault = machine.vault.log
-                log = own_keys(vault, checkpoint.origin)
-    signed = verify_checkpoint(proof.note, log=[verifier(key) for key in log], origin=checkpoint.origin)
+            sets = [log] if log else [_named(keys, checkpoint.origin) for keys in machine.log_keys_ever()]
+    else:
+        sets = [log]
+    signed = _verified(proof.note, sets, checkpoint.origin)
     verify_inclusion(index=proof.index, size=checkpoint.size, leaf=digest, root=checkpoint.root, proof=proof.hashes)
     return {
         "ok": True,
@@ -89,8 +91,23 @@ def log_check(settings: Settings, *, source: Path, keys: Sequence[str], leaf: st
         "size": checkpoint.size,
         "origin": checkpoint.origin,
         "leaf_hash": digest.hex(),
-        "seen_by": [line.name for line in signed.note.unknown],
+        "unchecked": [line.name for line in signed.note.unknown],
     }
+
+
+def _named(keys: Iterable[tuple[int, bytes]], name: str) -> list[VerifierKey]:
+    return [VerifierKey(name=name, type=SignatureType(kind), public=public) for kind, public in keys]
+
+
+def _verified(note: bytes, sets: Sequence[Sequence[VerifierKey]], origin: str) -> SignedCheckpoint:
+    """By the first set of keys that have signed it. Raises: Malformed, Unproven: by the first set, why it does not hold."""
+    failure: Unproven | None = None
+    for log in sets:
+        try:
+            return verify_checkpoint(note, log=[verifier(key) for key in log], origin=origin)
+        except Unproven as error:
+            failure = failure or error
+    raise failure or Unproven("no key of the log is known")
 
 
 def log_export(settings: Settings, *, target: Path, start: int, stop: int | None, query: Mapping[str, Any]) -> dict[str, Any]:
