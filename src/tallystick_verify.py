@@ -428,7 +428,8 @@ def log_keys(leaves: dict[int, bytes], size: int) -> list[Key]:
     said: list[Any] = []
     for index, leaf in sorted(leaves.items()):
         fields = decode(leaf)
-        if index == 0 or (fields.get(2) in (46, 109, 110) and 16 not in fields and index < size - 1):
+        # A house that moves signs its last entry with the keys it had.
+        if index == 0 or (fields.get(2) in (46, 109, 110) and 16 not in fields and (index < size - 1 or fields[2] != 110)):
             name, said = fields.get(58, name), fields.get(57, said)
     need(name and said, "there is no origin that names the log and its keys")
     keys = [bytes((kind,)) + raw for kind, raw in said]

@@ -127,7 +127,7 @@ def test_a_line_that_nobody_checked_is_no_signature(copy: Callable[[], Path], tm
     house = load({}, home=copy(), env={})
     target = tmp_path / "p.tlog-proof"
     record.log_prove(house, index=42, target=target)
-    key = VerifierKey(name="example.org/famous", type=SignatureType.COSIGNATURE, public=bytes(32))
+    key = VerifierKey(name="example.org/famous", type=SignatureType.COSIGNATURE, public=ed25519_public(SEED))
     target.write_text(target.read_text() + f"— {key.name} {b64(key.key_id + bytes(72))}\n")
     told = record.log_check(house, source=target, keys=(), leaf=None)
     assert told["unchecked"][-1] == "example.org/famous"

@@ -1,5 +1,6 @@
 """A house that was lost and comes back, one that moves, and one with new keys: by the commands that people type, on real houses."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -101,7 +102,14 @@ def test_new_keys_are_followed_by_everybody(tmp_path: Path) -> None:
         house.cli("key", "rotate", "log", code=4)  # it runs
         for use in ("log", "machine", "witness"):
             house.stop()
-            house.cli("key", "rotate", use)
+            rotated = house.json("key", "rotate", use)
+            assert rotated["failure"] is None
+            assert rotated["published"] > rotated["entry"]
+            if use == "log":
+                # A disk that dies now takes nothing: what is published names the new keys.
+                copy = shutil.copytree(house.path, tmp_path / "copy", ignore=shutil.ignore_patterns("house.sqlite*", "*.sock"))
+                made = json.loads(house.cli("--home", str(copy), "rebuild", "--from-tiles", "--json").stdout)
+                assert made["entries"] >= rotated["published"]
             house.serve()
             assert laptop.ping(3)["house"] == "attic"
         house.stop()

@@ -82,6 +82,9 @@ def _show_rotated(result: Result, out: Out) -> None:
     out.line(f"New {result['use']} keys from entry {result['entry']} on. Start the house again; its pairs follow by themselves.")
     if result["older"]:
         out.line("The older Noise key answers until every pair has followed, and is destroyed then.")
+    if result["failure"]:
+        out.line(f"Not published: {result['failure']}")
+        out.line("Start the house soon: until it publishes, tiles/ names the old keys, and no ledger can be made again from it.")
 
 
 key.add_command(rotate)

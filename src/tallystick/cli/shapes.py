@@ -244,7 +244,7 @@ SHAPES: Final[Mapping[str, Shape]] = {
         "log": MAYBE_TEXT,
         "seen": NUMBER,
     },
-    "key rotate": {"use": TEXT, "entry": NUMBER, "keys": TEXTS, "older": NUMBER},
+    "key rotate": {"use": TEXT, "entry": NUMBER, "keys": TEXTS, "older": NUMBER, "published": MAYBE_NUMBER, "failure": MAYBE_TEXT},
     "migrate ticket": {"home": TEXT, "ticket": TEXT, "key": TEXT, "address": TEXT},
     "migrate to": {"house": TEXT, "key": TEXT, "entry": NUMBER},
     "migrate send": {"file": TEXT, "bytes": NUMBER, "sha256": TEXT, "entries": NUMBER},

@@ -26,6 +26,7 @@ from tallystick.tlog.note import SignatureType, Verifier, VerifierKey, parse_sig
 BODY_TAG: Final = b"tally body v1"
 CLOCK_NS: Final = 60 * 10**9  # how far a clock may be off without a word (DESIGN 6, pair time)
 HUMAN, ADMIN = "human", "admin"
+MAX_STEP: Final = 64  # as in storage/rules/house.py
 
 # What a statement says, and in which field of its event the same must stand. Verbs that are not here are checked as signals only.
 STATED: Final[Mapping[str, tuple[frozenset[Kind], Mapping[str, str]]]] = {
@@ -38,7 +39,7 @@ STATED: Final[Mapping[str, tuple[frozenset[Kind], Mapping[str, str]]]] = {
     "key.replace-admins": (frozenset({Kind.ADMINS_REPLACED}), {}),
     "key.resume": (frozenset({Kind.KEY_RESUMED}), {"key": "subject"}),
     "body.erase": (frozenset({Kind.BODY_ERASED}), {"entry": "entry", "erased": "erased", "reason": "reason"}),
-    "pair.resign": (frozenset({Kind.PAIRING_RESIGNED}), {"pairing": "pair", "type": "pair_type"}),
+    "pair.resign": (frozenset({Kind.PAIRING_RESIGNED}), {"pairing": "pair", "as": "pair_type"}),
     "house.restore": (frozenset({Kind.RESTORED}), {"log": "log_name"}),
     "house.migrate": (frozenset({Kind.MIGRATED}), {"signing": "successor", "static": "static_key", "witness": "witness_key"}),
 }
@@ -278,10 +279,12 @@ class Meaning:
             return
         last = self.eras[-1]
         if event.kind is Kind.RESTORED:
-            self._restored += 1
-            name = f"{self.eras[0].name}/{self._restored}"
-            if event.text("log_name") != name:
-                yield f"from here on the log must be called {name}"
+            # It may leave out names that only its pairs know of: of restorations that are lost (docs/spec/restore.md, section 4).
+            first, name = self.eras[0].name, event.text("log_name")
+            later = {f"{first}/{times}": times for times in range(self._restored + 1, self._restored + MAX_STEP)}
+            if name not in later:
+                yield f"from here on the log must be called {first}/{self._restored + 1}, or by one of the next names"
+            self._restored = later.get(name, self._restored + 1)
             self.eras.append(Era(since=index, name=name, keys=last.keys))
         elif event.get("log_keys") is not None:
             self.eras.append(Era(since=index, name=last.name, keys=_log_keys(event)))

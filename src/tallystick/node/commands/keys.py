@@ -4,15 +4,17 @@ import secrets
 import time
 from typing import Any
 
-from tallystick.errors import Malformed, Misuse
+from tallystick.errors import Malformed, Misuse, TallyError
 from tallystick.gate.statement import sign_statement
 from tallystick.keys import HumanKey, PublicKey, parse_cose_key
 from tallystick.node.commands.here import ask_house
 from tallystick.node.commands.where import Passphrase, text_of
 from tallystick.node.machine import Machine
+from tallystick.node.publisher import Publisher
 from tallystick.node.rotating import current_keys, rotate
 from tallystick.node.rotation import Use
 from tallystick.node.settings import Settings
+from tallystick.node.witnesses import appoint
 from tallystick.pair.pairing import Role
 from tallystick.pair.statement import ReplaceAdmins, encode_statement
 from tallystick.primitives import sha256
@@ -82,9 +84,25 @@ def key_rotate(settings: Settings, *, use: str) -> dict[str, Any]:
     with Machine.open(settings) as machine, machine.home.lock():
         receipt = rotate(machine, Use(use))
         older = len(machine.vault.list("static/"))
-    with Machine.open(settings) as machine:
+    with Machine.open(settings) as machine, machine.home.lock():
         keys = [key.hex()[:64] for key in current_keys(machine.vault, Use(use))]
-    return {"use": use, "entry": receipt.index, "keys": keys, "older": older}
+        published, why = _publish(machine)
+    return {"use": use, "entry": receipt.index, "keys": keys, "older": older, "published": published, "failure": why}
+
+
+def _publish(machine: Machine) -> tuple[int | None, str | None]:
+    """What is published must name the new keys: from the files under the old ones no ledger could be made again.
+
+    Returns: the size of the checkpoint in place, or why there is no new one.
+    """
+    publisher = Publisher(machine)
+    try:
+        appoint(machine, publisher, time.time_ns())
+        return publisher.publish().size, None
+    except TallyError as error:
+        return None, error.message
+    finally:
+        publisher.stop()
 
 
 def _public(text: str) -> PublicKey:
