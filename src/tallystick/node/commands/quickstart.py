@@ -24,8 +24,9 @@ from typing import Any, Final
 from tallystick.channel.datagram import INVITE_KNOCK_BYTES, KNOCK_BYTES, DatagramType
 from tallystick.errors import Refused, TallyError, Unavailable
 from tallystick.node import answers
+from tallystick.node.checkpoints import Witness
 from tallystick.node.client import HouseSession
-from tallystick.node.commands import files, house, pairs
+from tallystick.node.commands import auditing, files, house, pairs
 from tallystick.node.commands.here import run
 from tallystick.node.commands.where import the_house
 from tallystick.node.machine import Machine
@@ -92,6 +93,7 @@ class _Village:
             ("stranger-silence", self.stranger_silence),
             ("log", self.log),
             ("checkpoint-consistent", self.checkpoint_consistent),
+            ("verify", self.verify),
         ):
             began = time.monotonic()
             try:
@@ -336,6 +338,24 @@ class _Village:
         elif checkpoint.size < seen.size or checkpoint.root != seen.root:
             raise Failed("the house shows another history")
         return f"{checkpoint.size} entries continue the {seen.size} that were cosigned"
+
+    def verify(self) -> str:
+        """The house's files, judged by the log's keys as the owner's machine knows them."""
+        with Machine.open(self._settings("owner")) as machine:
+            keys = [str(each.key) for each in Witness(machine, the_house(machine, "")).log()[1]]
+        found = auditing.verify(
+            self._settings("attic"),
+            target=None,
+            keys=keys,
+            witnesses=(),
+            checkpoints=(),
+            full=True,
+            state=self._folder / "verified.json",
+            progress=lambda what, done, total: None,
+        )
+        if not found["ok"]:
+            raise Failed("; ".join(each["text"] for each in found["findings"][:3]))
+        return f"{found['entries']} entries proven, {found['checkpoint']} of them signed for"
 
     # --- Afterwards ------------------------------------------------------------------------------------------------------
 
