@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tallystick.errors import Unavailable, Unproven
+from tallystick.errors import Refused, Unavailable, Unproven
+from tallystick.ledger.event import Kind
 from tallystick.node.commands import auditing as verifying
 from tallystick.node.machine import Machine
 from tallystick.node.settings import Settings, load
@@ -76,6 +77,21 @@ def test_a_damaged_database_is_kept_beside_the_new_one(house: Settings) -> None:
     done = rebuild(house, from_tiles=True)
     assert Path(done["kept"]).read_bytes() == damaged
     assert verify_home(house.home, judge=judge).findings == []
+
+
+def test_a_database_that_holds_more_is_not_given_up(house: Settings) -> None:
+    """What was published a moment ago lacks the newest entries, a severance for one: a whole database goes only when a person moves it."""
+    with Machine.open(house) as machine:
+        machine.record_local(Kind.STOPPED, what="ordered")
+        size = machine.store.size()
+    path = house.home / "house.sqlite"
+    before = path.read_bytes()
+    with pytest.raises(Refused, match="never published") as refused:
+        rebuild(house, from_tiles=True)
+    assert "move house.sqlite away" in refused.value.hint and path.read_bytes() == before
+    assert rebuild(house)["entries"] == size
+    path.rename(house.home / "aside")
+    assert rebuild(house, from_tiles=True)["entries"] < size
 
 
 def test_published_files_that_do_not_hold_bring_nothing_back(house: Settings) -> None:

@@ -14,7 +14,7 @@ from tallystick.cli.text import when
 def witness() -> None:
     """Be a witness of logs, and see who witnesses this one.
 
-    Example: `tally witness keys` prints what others write into their policy, `tally witness serve --logs FILE` cosigns for them.
+    Example: `tally witness keys` prints what others write into their policy, `tally witness serve --witness-logs FILE` cosigns for them.
     """
 
 

@@ -79,7 +79,7 @@ class SealedReader:
         """
         self._read = read
         if _exactly(read, len(MAGIC)) != MAGIC:
-            raise Malformed("this is no backup of tallystick", "`tally backup FILE` writes one")
+            raise Malformed("this is no file that tallystick sealed", "`tally backup` or `tally migrate send` writes one")
         length = int.from_bytes(_exactly(read, _LENGTH_BYTES), "big")
         if length > MAX_HEADER_BYTES:
             raise Malformed("the backup's header is too long")
@@ -149,5 +149,5 @@ def _nonce(count: int, *, last: bool) -> bytes:
 def _exactly(read: Read, count: int) -> bytes:
     data = read(count)
     if len(data) != count:
-        raise Malformed("this is no backup of tallystick", "`tally backup FILE` writes one")
+        raise Malformed("this is no file that tallystick sealed", "`tally backup` or `tally migrate send` writes one")
     return data

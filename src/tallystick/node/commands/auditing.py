@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from tallystick.errors import Malformed, Misuse, TallyError, Unavailable, Unproven
+import apsw
+
+from tallystick.errors import Malformed, Misuse, Refused, TallyError, Unavailable, Unproven
 from tallystick.keys.signer import LogKeys
 from tallystick.ledger import entry
 from tallystick.ledger.audit import Finding
@@ -23,6 +25,7 @@ from tallystick.storage.audit.home import verify_home
 from tallystick.storage.audit.log import StoredNote, time_of
 from tallystick.storage.audit.published import Published
 from tallystick.storage.audit.report import Report
+from tallystick.storage.connection import connect
 from tallystick.storage.rebuild import NEW, bring_home, clear, differences, forget, from_bundles, swap
 from tallystick.storage.rebuild import rebuild as rebuild_database
 from tallystick.storage.rows import CheckpointRow
@@ -270,6 +273,11 @@ def _from_tiles(home: Home, new: Path, progress: Progress) -> tuple[tuple[str, .
         why = str(report.findings[0]) if report.findings else "there is no checkpoint"
         raise Unproven(f"what was published cannot be trusted: {why}", "`tally verify` of the folder tiles/ tells everything")
     size = read_checkpoint(published.note)[0].size
+    if (more := _readable(home.database) - size) > 0:
+        raise Refused(
+            f"the database can be read, and its last {more} entries were never published: a severed pair would stand again",
+            "`tally rebuild` keeps them; to give them up all the same, move house.sqlite away first",
+        )
 
     def leaves() -> Any:
         for n in range(-(-size // TILE_WIDTH)):
@@ -283,6 +291,20 @@ def _from_tiles(home: Home, new: Path, progress: Progress) -> tuple[tuple[str, .
     signed = CheckpointRow(size=size, root=checkpoint.root, time_ns=(time_of(published.note) or 0) * 10**9, note=published.note)
     bodies = from_bundles(leaves(), size, new, home.bodies, signed, lambda done, total: progress("rows", done, total))
     return (), bodies
+
+
+def _readable(path: Path) -> int:
+    """How many entries a database holds that is whole; 0 when it is lost or damaged."""
+    try:
+        db = connect(path, write=False)
+        try:
+            whole = db.execute("PRAGMA quick_check(1)").get == "ok"
+            size = db.execute("SELECT size FROM tree").get if whole else 0
+        finally:
+            db.close()
+    except (apsw.Error, Unavailable):
+        return 0
+    return size if isinstance(size, int) else 0
 
 
 def own_keys(log: LogKeys, name: str) -> list[VerifierKey]:
