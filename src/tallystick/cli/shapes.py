@@ -229,7 +229,7 @@ SHAPES: Final[Mapping[str, Shape]] = {
     "restore --show": {
         "house": TEXT,
         "closed": MAYBE_TEXT,  # rolled-back, restoring, moved; null: it is open
-        "owner": MAYBE_TEXT,  # KeyId, hex
+        "owner": MAYBE_TEXT,  # KeyId
         "entries": MAYBE_NUMBER,  # of the tree that goes on
         "root": MAYBE_TEXT,
         "log": MAYBE_TEXT,  # what it will be called

@@ -65,7 +65,7 @@ def _view(name: str, why: str, owner: bytes | None, terms: HouseRestore | None, 
     return {
         "house": name,
         "closed": why or None,
-        "owner": None if owner is None else owner.hex(),
+        "owner": None if owner is None else str(KeyId(owner)),
         "entries": None if terms is None else terms.size,
         "root": None if terms is None else terms.root.hex(),
         "log": None if terms is None else terms.log,
