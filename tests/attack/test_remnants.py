@@ -12,6 +12,7 @@ import pytest
 
 from tallystick.errors import Refused, Unavailable
 from tallystick.ledger.event import Event, Kind
+from tallystick.node import restoring
 from tallystick.node.backup import write_backup
 from tallystick.node.erasing import erase
 from tallystick.node.machine import Machine
@@ -116,6 +117,56 @@ def test_no_foreign_log_gets_into_a_ledger_that_comes_back(estate: Estate) -> No
         assert not again.store.house().is_open
         with contextlib.closing(apsw.Connection(str(again.home.database))) as db:
             assert db.execute("PRAGMA integrity_check").get == "ok"
+
+
+def test_two_restores_into_one_home(estate: Estate) -> None:
+    """The second one is refused and leaves the first one's files alone."""
+    write_backup(estate.house, estate.folder / "backup", seal, quiet)
+    home, owner = estate.folder / "again", estate.owner.public.key_id
+    said: list[str] = []
+
+    def meanwhile(done: int, total: int | None) -> None:
+        if not said:
+            with pytest.raises(Unavailable, match="another restore") as refused:
+                restore(estate.folder / "backup", home, opened, owner, quiet)
+            said.append(refused.value.message)
+
+    restore(estate.folder / "backup", home, opened, owner, meanwhile)
+    assert said
+    Machine.open(load({"name": "again"}, home=home, env={})).close()
+
+
+@pytest.mark.parametrize("call", ["rename", "fsync", "mkdir"])
+def test_a_restore_that_died_is_made_again(estate: Estate, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """Killed at any of these calls it leaves a home into which the next restore goes, as if nothing had been; failed, an empty one."""
+    write_backup(estate.house, estate.folder / "backup", seal, quiet)
+    real, owner = getattr(os, call), estate.owner.public.key_id
+
+    class Killed(BaseException):
+        """Nothing is tidied up behind it."""
+
+    for nth in range(1, 100):
+        home, left = estate.folder / f"{call}{nth}", [nth]
+
+        def dies(*args: Any, left: list[int] = left, **kwargs: Any) -> Any:
+            left[0] -= 1
+            if left[0] == 0:
+                raise Killed
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(os, call, dies)
+        monkeypatch.setattr(restoring, "_take_back", lambda home: None)
+        monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+        with contextlib.suppress(Killed):
+            restore(estate.folder / "backup", home, opened, owner, quiet)
+        monkeypatch.undo()
+        if left[0] > 0:
+            return
+        if not (home / "vault").exists():
+            restore(estate.folder / "backup", home, opened, owner, quiet)
+        with Machine.open(load({"name": "again"}, home=home, env={})) as again:
+            assert not again.store.house().is_open
+    raise AssertionError("it never came to its end")
 
 
 def test_bodies_that_are_left_of_a_machine_are_not_trodden_on(estate: Estate) -> None:

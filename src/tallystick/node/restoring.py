@@ -5,6 +5,7 @@ without it there is no machine. So a restore that dies leaves nothing that runs,
 """
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -60,15 +61,21 @@ def unpacked(
     Raises: Refused: a machine lives there.  Malformed, Unproven: the file is not whole.  Unavailable.
     """
     place = Home.create(home)
+    staging = home / STAGING
+    if staging.is_dir():
+        os.close(_held(staging))
+    if staging.is_dir() and not waiting and not place.vault.exists():
+        _take_back(home)  # a restore died here, and the home was empty before it
     if place.vault.exists() != waiting or place.database.exists():
         raise Refused(f"a machine already lives in {home}", "restore into an empty home: choose another --home")
     if not waiting and place.bodies.is_dir() and any(place.bodies.iterdir()):
         raise Refused(f"{home} holds the bodies of another ledger, or of a restore that died", "move them away, or choose another --home")
-    staging = home / STAGING
+    held = -1
     try:
         if staging.exists():
-            shutil.rmtree(staging)  # of a restore that died
+            shutil.rmtree(staging)
         staging.mkdir(mode=0o700)
+        held = _held(staging)
         (staging / "bodies").mkdir(mode=0o700)
         with source.open("rb") as file:
             total = source.stat().st_size
@@ -81,6 +88,22 @@ def unpacked(
         raise Unavailable(f"cannot restore: {error.strerror or error}", "nothing was put in place") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        if held >= 0:
+            os.close(held)
+
+
+def _held(staging: Path) -> int:
+    """Nobody else restores into this home until the descriptor is closed. Raises: Unavailable: somebody does."""
+    folder = -1
+    try:
+        folder = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if folder >= 0:
+            os.close(folder)
+        why = "another restore is at work there" if isinstance(error, BlockingIOError) else str(error.strerror)
+        raise Unavailable(f"cannot restore into {staging.parent}: {why}", "wait for it, or choose another --home") from None
+    return folder
 
 
 def _take(reader: SealedReader, staging: Path, step: Callable[[], None]) -> tuple[Manifest, list[tuple[str, bytes]]]:
@@ -184,9 +207,24 @@ def _check_whole(staging: Path, manifest: Manifest) -> None:
 
 
 def put_in_place(staging: Path, home: Path, vault: list[tuple[str, bytes]]) -> None:
-    """The vault last: a home without it has no machine. Raises: OSError, Unavailable, Refused."""
-    move_in(staging, home)
-    make_vault(home / "vault", vault)
+    """The vault last: a home without it has no machine. All of it or nothing. Raises: OSError, Unavailable, Refused."""
+    try:
+        move_in(staging, home)
+        make_vault(home / "vault", vault)
+    except BaseException:
+        if not (home / "vault").exists():
+            _take_back(home)
+        raise
+
+
+def _take_back(home: Path) -> None:
+    """What a restore has put into a home that has no vault yet. Raises: Unavailable."""
+    try:
+        shutil.rmtree(home / "bodies", ignore_errors=True)
+        for name in (*LOOSE, DATABASE):
+            (home / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise Unavailable(f"cannot clear what a restore left in {home}: {error.strerror}", "choose another --home") from error
 
 
 def move_in(staging: Path, home: Path) -> None:
