@@ -11,7 +11,9 @@ package cryptography. Exit code: 0 proven, 3 not proven. Formats: docs/spec/ledg
 
 import argparse
 import base64
+import functools
 import hashlib
+import re
 import struct
 import sys
 from collections.abc import Callable
@@ -103,14 +105,21 @@ def encode(value: Any) -> bytes:
     raise Wrong("a value without CBOR")
 
 
+P25519 = 2**255 - 19
+Y8 = 0x5FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826  # y of points of order 8: d y^4 + 2 y^2 = 1
+SMALL = {0, 1, P25519 - 1, Y8, P25519 - Y8}
 P256_N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
-def ed25519_holds(public: bytes, signature: bytes, message: bytes) -> None:
+def sure(check: Callable[[], None]) -> None:
     try:
-        ed25519.Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+        check()
     except (InvalidSignature, ValueError):
         raise Wrong("a signature does not hold") from None
+
+
+def ed25519_holds(public: bytes, signature: bytes, message: bytes) -> None:
+    sure(lambda: ed25519.Ed25519PublicKey.from_public_bytes(public).verify(signature, message))
 
 
 def cose_key(raw: bytes) -> tuple[bytes, Callable[[bytes, bytes], None]]:
@@ -123,11 +132,9 @@ def cose_key(raw: bytes) -> tuple[bytes, Callable[[bytes, bytes], None]]:
             def es256(signature: bytes, message: bytes) -> None:
                 r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
                 need(len(signature) == 64 and r > 0 and 0 < s <= P256_N // 2, "a signature that is not in its one form")
-                try:
-                    key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\x04" + x + y)
-                    key.verify(utils.encode_dss_signature(r, s), message, ec.ECDSA(hashes.SHA256()))
-                except (InvalidSignature, ValueError):
-                    raise Wrong("a signature does not hold") from None
+                point, der = b"\x04" + x + y, utils.encode_dss_signature(r, s)
+                curve, algorithm = ec.SECP256R1(), ec.ECDSA(hashes.SHA256())
+                sure(lambda: ec.EllipticCurvePublicKey.from_encoded_point(curve, point).verify(der, message, algorithm))
 
             return sha(raw), es256
     raise Wrong("a key of a kind that signs nothing here")
@@ -162,6 +169,8 @@ class Key:
         self.kind, self.public = raw[0], raw[1:]
         self.id = sha(self.name.encode(), b"\n", raw)[:4]
         need(self.id.hex() == parts[1] and self.kind in (1, 4, 6), "a vkey whose id is not its own, or of an unknown type")
+        y = int.from_bytes(self.public, "little") % (1 << 255)
+        need(self.kind == 6 or (y < P25519 and y not in SMALL), "a vkey of small order: anybody could sign for it")
 
     def holds(self, text: bytes, signature: bytes) -> None:
         if self.kind == 1:
@@ -172,16 +181,13 @@ class Key:
         origin, size, root = parse(text.decode())
         names = [bytes((len(name.encode()),)) + name.encode() for name in (self.name, origin)]
         message = b"subtree/v1\n\0" + names[0] + struct.pack(">Q", time) + names[1] + struct.pack(">QQ", 0, size) + root
-        try:
-            return mldsa.MLDSA44PublicKey.from_public_bytes(self.public).verify(signature, message)
-        except (InvalidSignature, ValueError):
-            raise Wrong(f"the signature of {self.name} does not hold") from None
+        return sure(lambda: mldsa.MLDSA44PublicKey.from_public_bytes(self.public).verify(signature, message))
 
 
 def parse(text: str) -> tuple[str, int, bytes]:
     lines = text.split("\n")
     need(len(lines) == 4 and lines[0] and lines[3] == "", "a checkpoint of another form")
-    need(lines[1].isascii() and lines[1].isdigit() and str(int(lines[1])) == lines[1], "a size of another form")
+    need(re.fullmatch("0|[1-9][0-9]{0,18}", lines[1]), "a size of another form")
     root = b64(lines[2])
     need(len(root) == 32, "a root of another length")
     return lines[0], int(lines[1]), root
@@ -219,6 +225,23 @@ def tree(row: list[bytes]) -> bytes:
         return row[0] if row else sha()
     middle = 1 << (len(row) - 1).bit_length() - 1
     return node(tree(row[:middle]), tree(row[middle:]))
+
+
+def cosigned(leaves: dict[int, bytes], row: list[bytes]) -> list[str]:
+    """Whether each checkpoint that a pair cosigned, by the entries, is one of the tree over these leaf hashes."""
+    said: dict[int, list[tuple[int, bytes]]] = {}
+    for index, fields in ((index, decode(leaf)) for index, leaf in leaves.items()):
+        if fields.get(2) == 107 and fields.get(40) == "peer":
+            said.setdefault(fields[120], []).append((index, fields[121]))
+    wrong, edge = list[str](), list[bytes]()
+    for size, leaf in enumerate(row, 1):
+        edge.append(leaf)
+        for _ in range((size & -size).bit_length() - 1):
+            edge[-2:] = [node(*edge[-2:])]
+        for index, root in said.get(size, ()):
+            if functools.reduce(lambda right, left: node(left, right), reversed(edge)) != root:
+                wrong.append(f"entry {index}: a pair cosigned another history of {size} entries")
+    return wrong
 
 
 def joined(leaves: dict[int, bytes], size: int, proof: list[bytes]) -> bytes:
@@ -259,7 +282,7 @@ def check_opening(payload: dict[Any, Any], opened: Any) -> int:
     return 1
 
 
-def check_entries(leaves: dict[int, bytes], openings: dict[int, bytes]) -> tuple[list[str], dict[str, int]]:
+def check_entries(leaves: dict[int, bytes], openings: dict[int, bytes]) -> tuple[list[str], str]:
     """What is wrong with entries, and how many things of each kind were proven."""
     wrong: list[str] = []
     counts = {"entries": len(leaves), "signatures": 0, "openings": 0}
@@ -290,7 +313,7 @@ def check_entries(leaves: dict[int, bytes], openings: dict[int, bytes]) -> tuple
         except (Wrong, KeyError, TypeError, ValueError, AttributeError) as error:
             wrong.append(f"entry {index}: {error if isinstance(error, Wrong) else 'not an entry of a form that is known'}")
     wrong += [f"entry {index}: an opening without its entry" for index in openings if index not in leaves]
-    return wrong, counts
+    return wrong, ", ".join(f"{number} {name}" for name, number in counts.items())
 
 
 NAMES = ("README.txt", "checkpoint", "vkeys", "selection", "leaves", "hashes", "proof", "openings", "SHA256SUMS")
@@ -308,12 +331,8 @@ def untar(data: bytes) -> dict[str, bytes]:
         made = (made + b"0" + bytes(100) + b"ustar\x0000" + bytes(64) + b"0000000\0" * 2).ljust(512, b"\0")
         need(made[:148] + b"%06o\0 " % sum(made) + made[156:] == block, f"the header of {name} at byte {at} is damaged")
         found[name] = data[at + 512 : at + 512 + size]
-        end = at + 512 + size + -size % 512
-        need(
-            end <= len(data) and data[at + 512 + size : end] == bytes(end - at - 512 - size),
-            f"{name} is cut short or filled at byte {at + 512 + size}",
-        )
-        at = end
+        stop, at = at + 512 + size, at + 512 + size + -size % 512
+        need(at <= len(data) and data[stop:at] == bytes(at - stop), f"{name} is cut short or filled at byte {stop}")
     need(data[at:] == bytes(1024), f"bytes at the end, from {at}, that do not belong there")
     return found
 
@@ -365,13 +384,12 @@ def evidence(data: bytes, keys: list[Key]) -> tuple[list[str], str]:
         need(said[0] == said[1] and len(said[2]) == len(lines), "vkeys: not the keys that the entries name for the log, or one twice")
         foreign = [key for key in witnesses if (key.name, key.public) not in pairs]
         need(not any(key.name.startswith("tallystick/") for key in foreign), "a pair is named as a witness that no entry here names")
-        there = joined(dict(zip(leaves, digests, strict=True)), size, rows(members["proof"]))
-        need(there == root, "the entries do not lead to the root that was signed")
+        made = joined(dict(zip(leaves, digests, strict=True)), size, rows(members["proof"]))
+        need(made == root, "the entries do not lead to the root that was signed")
     except Wrong as error:
         return [*wrong, *more, str(error)], ""
     seers = f"{len(seen) - len(foreign)} pairs" + (f" and {len(foreign)} witnesses that only this file names" if foreign else "")
-    shown = ", ".join(f"{number} {name}" for name, number in counts.items())
-    return wrong + more, f"{shown}: in the log {origin}, under its checkpoint of {size} entries, seen by {seers}"
+    return wrong + more, f"{counts}: in the log {origin}, under its checkpoint of {size} entries, seen by {seers}"
 
 
 def folder(path: Path, keys: list[Key]) -> tuple[list[str], str]:
@@ -414,12 +432,12 @@ def folder(path: Path, keys: list[Key]) -> tuple[list[str], str]:
             tiles += 1
         row, rank = [tree(row[at : at + 256]) for at in range(0, len(row) - len(row) % 256, 256)], rank + 1
     more, counts = check_entries(leaves, {})
+    more += [] if more else cosigned(leaves, level)
     log = log_keys(leaves, size)
     pinned(log, keys)
     origin, _, root, _ = checkpoint(note, log, [])
     need(origin == log[0].name and tree(level) == root, "the entries do not lead to the root that was signed")
-    shown = ", ".join(f"{number} {name}" for name, number in counts.items())
-    return wrong + more, f"{shown}, {tiles} tiles: the whole log {origin} under its checkpoint of {size} entries"
+    return wrong + more, f"{counts}, {tiles} tiles: the whole log {origin} under its checkpoint of {size} entries"
 
 
 def log_keys(leaves: dict[int, bytes], size: int) -> list[Key]:
@@ -453,10 +471,7 @@ def proof(data: bytes, keys: list[Key], leaf: bytes) -> tuple[list[str], str]:
     need(lines.pop(0) == "c2sp.org/tlog-proof@v1", "not a proof of this version")
     if lines and lines[0].startswith("extra "):
         b64(lines.pop(0)[6:])
-    need(
-        lines and lines[0].startswith("index ") and lines[0][6:].isdigit() and str(int(lines[0][6:])) == lines[0][6:],
-        "a proof without its index",
-    )
+    need(lines and re.fullmatch("index (0|[1-9][0-9]{0,18})", lines[0]), "a proof without its index")
     index, path = int(lines[0][6:]), [b64(line) for line in lines[1:]]
     need(keys and leaf, "a proof is checked with --key and --leaf")
     origin, size, root, _ = checkpoint(note, keys, [])

@@ -31,6 +31,12 @@ KEY = VerifierKey(name="tally.test/log", type=SignatureType.ED25519, public=PAIR
 TEXT = "first line\nsecond line\n"
 
 
+def vkey(public: bytes) -> str:
+    """A verifier key whose key id is right."""
+    raw = bytes([1]) + public
+    return f"a+{sha256(b'a', bytes([10]), raw)[:4].hex()}+{b64(raw)}"
+
+
 def signed(text: str, name: str = KEY.name, pair: Ed25519KeyPair = PAIR) -> Signature:
     return Signature(name=name, key_id=key_id(name, SignatureType.ED25519, pair.public), signature=pair.sign(text.encode()))
 
@@ -163,6 +169,9 @@ def test_what_could_not_be_read_is_not_written() -> None:
         f"a+00000000+{b64(b'')}",
         f"a+00000000+{b64(bytes([2]) + bytes(32))}",
         f"a+00000000+{b64(bytes([1]) + bytes(33))}",
+        vkey(bytes(32)),
+        vkey(b"\x01" + bytes(31)),
+        vkey((2**255 - 19).to_bytes(32, "little")),
     ],
 )
 def test_what_is_no_verifier_key_is_malformed(text: str) -> None:

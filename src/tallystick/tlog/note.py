@@ -20,7 +20,7 @@ from typing import Final, Protocol
 
 from tallystick.canonical import b64, unb64
 from tallystick.errors import Malformed, Misuse, Unproven
-from tallystick.primitives import ed25519_verify, sha256
+from tallystick.primitives import ed25519_public_is_safe, ed25519_verify, sha256
 
 MAX_NOTE_BYTES: Final = 1_000_000  # golang.org/x/mod/sumdb/note stops there as well
 MAX_SIGNATURES: Final = 100
@@ -89,7 +89,10 @@ PUBLIC_BYTES: Final[Mapping[SignatureType, int]] = {
 
 
 def parse_verifier_key(text: str) -> VerifierKey:
-    """Read a vkey. Raises: Malformed when it is of another form or type, or its key id is not its own."""
+    """Read a vkey. Raises: Malformed: it is of another form or type, its key id is not its own, or anybody could sign for it.
+
+    A key of small order, or one that is not in its one form, is refused here, where keys are pinned; the library would take it.
+    """
     parts = text.split("+", 2)
     if len(parts) != 3:
         raise Malformed("a verifier key has three parts: name, key id, key")
@@ -99,6 +102,8 @@ def parse_verifier_key(text: str) -> VerifierKey:
     key = VerifierKey(name=check_name(parts[0]), type=SignatureType(raw[0]), public=raw[1:])
     if len(key.public) != PUBLIC_BYTES[key.type]:
         raise Malformed(f"a key of type {key.type:#04x} has {PUBLIC_BYTES[key.type]} bytes")
+    if key.type is not SignatureType.ML_DSA_44 and not ed25519_public_is_safe(key.public):
+        raise Malformed("a verifier key of small order, or not in its one form: anybody could sign for it")
     if key.key_id.hex() != parts[1]:
         raise Malformed("a verifier key whose key id is not its own")
     return key
