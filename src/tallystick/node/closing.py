@@ -19,10 +19,11 @@ from tallystick.node.links import links_after, newest_link, write_link
 from tallystick.node.machine import Machine
 from tallystick.node.rotation import Use, read_rotation
 from tallystick.node.terms import terms_of, times_of, write_terms
+from tallystick.node.view import reason_of
 from tallystick.pair.pairing import PairType
 from tallystick.passage.house import log_keys_of
 from tallystick.storage.rows import HouseRow, PairRow
-from tallystick.storage.rules.house import ROLLED_BACK, WORDS
+from tallystick.storage.rules.house import ROLLED_BACK
 from tallystick.tlog.checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
 from tallystick.tlog.cosignature import log_verifiers
 from tallystick.tlog.note import UnknownSignerError
@@ -42,11 +43,6 @@ class Asked:
     times: int
     later: bool = False
     """It is signed by a key that our history does not know yet."""
-
-
-def reason_of(house: HouseRow) -> str:
-    """Why it takes no commands; empty while it does."""
-    return "" if house.is_open else WORDS.get(house.why, f"this house is {house.state}")
 
 
 def why_of(house: HouseRow) -> Why:

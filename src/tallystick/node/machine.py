@@ -15,10 +15,8 @@ from tallystick.node.ephemerals import Ephemerals
 from tallystick.node.home import Home, holder_of
 from tallystick.node.memory import Memory
 from tallystick.node.reserve import Reserve
-from tallystick.node.rotating import finish
 from tallystick.node.settings import Settings
 from tallystick.pair.pairing import PairKeys, Role
-from tallystick.passage.house import log_keys_of
 from tallystick.storage.sqlite import Store
 from tallystick.vault import FileVault, RecoveryKey, best_vault_found, new_recovery
 
@@ -51,6 +49,8 @@ class Machine:
 
         Raises: Refused: something stands there already.  Unavailable: no disk.
         """
+        from tallystick.passage.house import log_keys_of  # made once, opened by every command: those need not load it
+
         home = Home.create(settings.home)
         # A database without its origin is one that an earlier creation left when it died; it holds nothing yet.
         unfinished = home.database.exists()
@@ -95,7 +95,10 @@ class Machine:
         store = Store.open(home.database, shared=True, sweep=not holder_of(home))  # a house that runs has tidied up
         try:
             machine = cls._of(settings, home, vault, store)
-            finish(machine)
+            if vault.list("next/"):
+                from tallystick.node.rotating import finish  # a rotation that was cut short is rare: no command loads this for nothing
+
+                finish(machine)
         except BaseException:
             store.close()
             raise

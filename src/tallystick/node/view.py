@@ -7,7 +7,8 @@ from tallystick.errors import Malformed, Misuse
 from tallystick.gate.signal import parse_signal
 from tallystick.ledger.event import Event, Kind
 from tallystick.pair.pairing import Role
-from tallystick.storage.rows import EntryRow, PairRow
+from tallystick.storage.rows import EntryRow, HouseRow, PairRow
+from tallystick.storage.rules.house import WORDS
 
 KIND_WORDS: Mapping[Kind, str] = {kind: kind.name.lower().replace("_", "-") for kind in Kind}
 KINDS_BY_WORD: Mapping[str, Kind] = {word: kind for kind, word in KIND_WORDS.items()}
@@ -69,6 +70,11 @@ def _field(event: Event, name: str) -> Any:
     except Malformed:
         return plain(event.fields[name])
     return {"verb": claims.verb, "action": claims.action, "class": claims.signal_class, "n": claims.n, "issued_at_ns": claims.issued_at_ns}
+
+
+def reason_of(house: HouseRow) -> str:
+    """Why it takes no commands; empty while it does."""
+    return "" if house.is_open else WORDS.get(house.why, f"this house is {house.state}")
 
 
 def is_shown(row: PairRow) -> bool:

@@ -19,8 +19,9 @@ _MODULES: Final = {
     "pairs": ("approve", "deny", "downgrade", "inbox", "pair", "ping", "sever"),
     "quickstart": ("quickstart",),
     "record": ("log_check", "log_export", "log_prove"),
-    "state": ("house_status", "status", "whois"),
+    "state": ("status", "whois"),
     "auditing": ("rebuild", "verify"),
+    "there": ("house_status",),
     "witness": ("witness_compare", "witness_keys", "witness_ls", "witness_serve", "witness_show"),
 }
 _HOME: Final = {name: module for module, names in _MODULES.items() for name in names}

@@ -8,12 +8,12 @@ from tallystick.keys import KeyId, Signer
 from tallystick.node import answers
 from tallystick.node.checkpointwire import Closed, Why
 from tallystick.node.client import HouseSession
-from tallystick.node.closing import reason_of
 from tallystick.node.commands.here import at_the_house, run
 from tallystick.node.commands.where import Passphrase, bundle_for, describe, human_key, submit, text_of, the_house
 from tallystick.node.machine import Machine
 from tallystick.node.settings import Settings
 from tallystick.node.terms import read_terms, terms_of
+from tallystick.node.view import reason_of
 from tallystick.pair.pairing import PairType, Role
 from tallystick.pair.statement import HouseRestore, KeyResume, PairResign
 from tallystick.storage.rows import PairRow

@@ -1,19 +1,16 @@
-"""status, whois: what this machine knows of itself, or, asked for it, what a house knows that it is paired with."""
+"""status, whois: what this machine knows of itself."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from tallystick.errors import Malformed, Refused, Unavailable
 from tallystick.keys import KeyId
-from tallystick.node.closing import reason_of
-from tallystick.node.commands.here import ask_house, is_running, run
-from tallystick.node.commands.where import the_house
+from tallystick.node.commands.here import ask_house, is_running
 from tallystick.node.home import holder_of
 from tallystick.node.machine import Machine
 from tallystick.node.publisher import published_size
-from tallystick.node.remote import HouseClient
 from tallystick.node.settings import Settings
-from tallystick.node.view import is_shown, pair_json
+from tallystick.node.view import is_shown, pair_json, reason_of
 from tallystick.pair.pairing import PairType, Role
 
 
@@ -56,30 +53,6 @@ def status(settings: Settings) -> dict[str, Any]:
         }
 
 
-def house_status(settings: Settings, *, house: str) -> dict[str, Any]:
-    """A house this machine is paired with, as it sees itself; over an ADMIN pair with every pair it has."""
-    with Machine.open(settings) as machine:
-        row = the_house(machine, house)
-
-        async def ask() -> dict[str, Any]:
-            async with await HouseClient.open(machine, row) as client:
-                found = await client.status()
-                pairs = await client.pairs() if found["type"] is PairType.ADMIN else []
-                return {
-                    "house": row.label,
-                    "id": found["house"],
-                    "name": found["name"],
-                    "type": found["type"].value,
-                    "entries": found["entries"],
-                    "pairs_standing": found["pairs_standing"],
-                    "sessions_open": found["sessions_open"],
-                    "uptime_seconds": found["uptime_seconds"],
-                    "pairs": [{**pair} for pair in pairs],
-                }
-
-        return run(ask())
-
-
 def _remembered(machine: Machine, pair: bytes) -> dict[str, Any]:
     match machine.memory.get(f"live/{pair.hex()}"):
         case [knock, address, received, sent, mode, visibility]:
@@ -107,6 +80,8 @@ def whois(settings: Settings, *, who: str, house: str = "") -> dict[str, Any]:
     Raises: Refused: nobody.
     """
     if house:
+        from tallystick.node.commands.there import house_status  # a client of houses: `tally status` here need not wait for it
+
         there = house_status(settings, house=house)
         if there["type"] != PairType.ADMIN.value:
             raise Refused(f"this machine is {there['type']} at {there['house']}: only an ADMIN sees its pairs", "ask an owner of the house")
