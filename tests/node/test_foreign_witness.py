@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tallystick.canonical import b64
+from tallystick.node.checkpoints import witness_key
 from tallystick.node.machine import Machine
 from tallystick.node.publisher import Publisher
 from tallystick.node.witnesses import Witnesses
-from tallystick.node.witnessing import Desk, log_keys, witness_key
+from tallystick.node.witnessing import Desk, log_keys
 from tallystick.tlog.note import parse_verifier_key
 from tallystick.tlog.policy import Policy, PolicyWitness
 from tallystick.tlog.witness import Submission

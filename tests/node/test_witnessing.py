@@ -11,11 +11,12 @@ import pytest
 
 from tallystick.errors import Misuse, Unavailable
 from tallystick.ledger.event import Event, Kind
+from tallystick.node.checkpoints import witness_key
 from tallystick.node.machine import Machine
 from tallystick.node.publisher import Publisher
 from tallystick.node.settings import load
 from tallystick.node.witnesses import Witnesses, appoint
-from tallystick.node.witnessing import Desk, log_keys, witness_key
+from tallystick.node.witnessing import Desk, log_keys
 from tallystick.node.witnessserver import WitnessServer
 from tallystick.pair.pairing import Role
 from tallystick.storage.rows import CheckpointRow

@@ -11,7 +11,7 @@ from tallystick.cli.command import Call, command
 from tallystick.cli.log import since as moment
 from tallystick.cli.output import Out, emit
 from tallystick.cli.shapes import Result
-from tallystick.cli.terminal import PROGRESS_EVERY_S
+from tallystick.cli.terminal import live_line
 from tallystick.cli.text import clock, printable, size
 from tallystick.errors import Unproven
 
@@ -21,28 +21,14 @@ _FILE = click.Path(path_type=Path)
 @contextmanager
 def steps(*, show: bool) -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar on stderr that counts entries: percent, rate and what is left. Silent where stderr is no terminal."""
-    import sys
-
-    if not (show and sys.stderr.isatty()):
-        yield lambda what, done, total: None
-        return
     began: dict[str, float] = {}
-    last = 0.0
+    with live_line(show=show) as write:
 
-    def advance(what: str, done: int, total: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        start = began.setdefault(what, now)
-        if now - last < PROGRESS_EVERY_S and done != total:
-            return
-        last = now
-        click.echo("\r\x1b[K" + steps_line(what, done, total, now - start), nl=False, err=True)
+        def advance(what: str, done: int, total: int) -> None:
+            start = began.setdefault(what, time.monotonic())
+            write(lambda: steps_line(what, done, total, time.monotonic() - start), done == total)
 
-    try:
         yield advance
-    finally:
-        if last:
-            click.echo("", err=True)
 
 
 def steps_line(what: str, done: int, total: int, seconds: float) -> str:

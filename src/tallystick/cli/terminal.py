@@ -113,27 +113,34 @@ def count_down(until_ns: int) -> None:
 
 
 @contextmanager
-def progress(title: str, *, show: bool) -> Iterator[Callable[[int, int | None], None]]:
-    """A progress bar on stderr: percent, bytes, rate and what is left. Silent where stderr is no terminal."""
+def live_line(*, show: bool) -> Iterator[Callable[[Callable[[], str], bool], None]]:
+    """A line on stderr that is written over itself, a few times a second and when it is the last. Silent where stderr is no terminal."""
     if not (show and sys.stderr.isatty()):
-        yield lambda done, total: None
+        yield lambda line, is_last: None
         return
-    started = time.monotonic()
     last = 0.0
 
-    def advance(done: int, total: int | None) -> None:
+    def write(line: Callable[[], str], is_last: bool) -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last < PROGRESS_EVERY_S and done != total:
+        if now - last < PROGRESS_EVERY_S and not is_last:
             return
         last = now
-        click.echo("\r\x1b[K" + progress_line(title, done, total, now - started), nl=False, err=True)
+        click.echo("\r\x1b[K" + line(), nl=False, err=True)
 
     try:
-        yield advance
+        yield write
     finally:
         if last:
             click.echo("", err=True)
+
+
+@contextmanager
+def progress(title: str, *, show: bool) -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar on stderr: percent, bytes, rate and what is left. Silent where stderr is no terminal."""
+    started = time.monotonic()
+    with live_line(show=show) as write:
+        yield lambda done, total: write(lambda: progress_line(title, done, total, time.monotonic() - started), done == total)
 
 
 def progress_line(title: str, done: int, total: int | None, seconds: float) -> str:

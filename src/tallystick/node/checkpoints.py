@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Final
 
 from tallystick.errors import Malformed, Unavailable, Unproven
 from tallystick.ledger.event import Event, Kind
@@ -22,8 +23,10 @@ from tallystick.passage.house import log_keys_of
 from tallystick.storage.rows import PairRow, SeenCheckpoint
 from tallystick.tlog.checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
 from tallystick.tlog.cosignature import cosign, log_verifiers
-from tallystick.tlog.note import Verifier, write
+from tallystick.tlog.note import Signature, SignatureType, Verifier, VerifierKey, write
 from tallystick.tlog.proof import verify_consistency
+
+WITNESS_LOCK: Final = "witness.lock"  # of a machine: whoever cosigns with its key, in sessions and for others, holds it
 
 
 class ForkError(Unproven):
@@ -73,7 +76,7 @@ class Witness:
         Raises: ForkError, Unproven, Malformed, Unavailable.
         """
         store = self._machine.store
-        with alone(self._machine.home.path / "witness.lock"):
+        with alone(self._machine.home.path / WITNESS_LOCK):
             fresh = store.pair(self._pair.pairing)
             if fresh is None:
                 raise AssertionError("a pair's row does not go away")
@@ -150,9 +153,7 @@ class Witness:
 
     def sign(self, checkpoint: Checkpoint, note: bytes, now_ns: int) -> tuple[Event, Cosign]:
         """The entry and the cosignature of a checkpoint that was judged."""
-        witness = self._machine.vault.witness
-        name = log_name_of(self._machine.house_id)
-        line = cosign(checkpoint, name=name, ed25519=(witness.public.raw, witness.sign), time_s=now_ns // 10**9).line()
+        signature = cosign_as(self._machine, checkpoint, now_ns)
         event = Event.of(
             Kind.CHECKPOINT_COSIGNED,
             now_ns,
@@ -162,11 +163,22 @@ class Witness:
             origin_hash=checkpoint.origin_hash,
             size=checkpoint.size,
             root=checkpoint.root,
-            cosigner=name,
+            cosigner=signature.name,
             checkpoint=note,
             by="local",
         )
-        return event, Cosign(line)
+        return event, Cosign(signature.line())
+
+
+def witness_key(machine: Machine) -> VerifierKey:
+    """The key that this machine cosigns with, as logs and auditors name it."""
+    return VerifierKey(name=log_name_of(machine.house_id), type=SignatureType.COSIGNATURE, public=machine.vault.witness.public.raw)
+
+
+def cosign_as(machine: Machine, checkpoint: Checkpoint, now_ns: int) -> Signature:
+    """This machine's cosignature. The caller has judged the checkpoint."""
+    key = witness_key(machine)
+    return cosign(checkpoint, name=key.name, ed25519=(key.public, machine.vault.witness.sign), time_s=now_ns // 10**9)
 
 
 def _check_not_less(checkpoint: Checkpoint, note: bytes, seen: SeenCheckpoint) -> None:

@@ -12,24 +12,18 @@ from typing import Final
 
 from tallystick.errors import Malformed, Misuse, Unavailable
 from tallystick.ledger.event import Event, Kind
-from tallystick.node.checkpoints import alone
+from tallystick.node.checkpoints import WITNESS_LOCK, alone, cosign_as
 from tallystick.node.machine import Machine, log_name_of
 from tallystick.pair.pairing import Role
 from tallystick.primitives import sha256
 from tallystick.storage.rows import EntryRow
-from tallystick.tlog.checkpoint import Checkpoint, read_checkpoint
-from tallystick.tlog.cosignature import cosign, verifier
-from tallystick.tlog.note import Signature, SignatureType, Verifier, VerifierKey
+from tallystick.tlog.checkpoint import read_checkpoint
+from tallystick.tlog.cosignature import verifier
+from tallystick.tlog.note import SignatureType, Verifier, VerifierKey
 from tallystick.tlog.policy import Policy, read_policy
 from tallystick.tlog.witness import Answer, Seen, accepted, decide, with_cosignatures
 
-LOCK: Final = "witness.lock"
 _KINDS: Final = (Kind.CHECKPOINT_COSIGNED,)
-
-
-def witness_key(machine: Machine) -> VerifierKey:
-    """The key that this machine cosigns with, as logs and auditors name it."""
-    return VerifierKey(name=log_name_of(machine.house_id), type=SignatureType.COSIGNATURE, public=machine.vault.witness.public.raw)
 
 
 def log_keys(machine: Machine) -> tuple[VerifierKey, ...]:
@@ -74,7 +68,7 @@ class Desk:
 
     def add_checkpoint(self, data: bytes) -> Answer:
         """Judge a submission; cosigned only when it is durable. Raises: Unavailable."""
-        with alone(self._machine.home.path / LOCK):
+        with alone(self._machine.home.path / WITNESS_LOCK):
             paired = paired_logs(self.origins, self._machine)
             served = {origin: keys for origin, keys in self._logs.items() if origin not in paired}
             last = {origin: seen for origin in served if (seen := self.last(origin)) is not None}
@@ -98,7 +92,7 @@ class Desk:
                     by="local",
                 )
                 self._machine.store.append(event).result()
-            return accepted((self._sign(checkpoint, now_ns),))
+            return accepted((cosign_as(self._machine, checkpoint, now_ns),))
 
     def last(self, origin: str) -> Seen | None:
         """What was cosigned last of a log that is served here. Raises: Unavailable."""
@@ -115,15 +109,11 @@ class Desk:
         if row is None:
             return None
         note = row.event.blob("checkpoint")
-        return with_cosignatures(note, (self._sign(read_checkpoint(note)[0], row.event.time_ns),))
+        return with_cosignatures(note, (cosign_as(self._machine, read_checkpoint(note)[0], row.event.time_ns),))
 
     def _newest(self, origin: str) -> EntryRow | None:
         rows = self._machine.store.entries(key=sha256(origin.encode("utf-8")), kinds=_KINDS, newest_first=True, limit=1)
         return rows[0] if rows else None
-
-    def _sign(self, checkpoint: Checkpoint, now_ns: int) -> Signature:
-        key = witness_key(self._machine)
-        return cosign(checkpoint, name=key.name, ed25519=(key.public, self._machine.vault.witness.sign), time_s=now_ns // 10**9)
 
     def _suspect(self, first: bytes, second: bytes) -> None:
         """Two signed checkpoints that exclude each other: evidence, kept whole and once."""

@@ -46,7 +46,6 @@ class WitnessServer:
         self._desk = desk
         self._server: asyncio.Server | None = None
         self._open = 0
-        self.answered: dict[int, int] = {}
 
     async def start(self, host: str, port: int) -> int:
         """Listen; the port taken. Raises: Unavailable."""
@@ -69,7 +68,6 @@ class WitnessServer:
             async with asyncio.timeout(REQUEST_S):
                 answer = Answer(status=503, body=b"too many connections\n") if self._open > MAX_CONNECTIONS else await self._answer(reader)
                 if answer is not None:
-                    self.answered[answer.status] = self.answered.get(answer.status, 0) + 1
                     writer.write(_written(answer))
                     await writer.drain()
         except (OSError, TimeoutError):

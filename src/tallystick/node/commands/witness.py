@@ -10,7 +10,7 @@ from typing import Any, Final
 import uvloop
 
 from tallystick.errors import Malformed, Misuse, Refused, Unproven
-from tallystick.node.checkpoints import ForkError, Witness, fork_event
+from tallystick.node.checkpoints import ForkError, Witness, cosign_as, fork_event, witness_key
 from tallystick.node.commands.here import ask_house, is_running, run
 from tallystick.node.commands.where import the_house
 from tallystick.node.files import read_file
@@ -18,12 +18,11 @@ from tallystick.node.machine import Machine
 from tallystick.node.remote import HouseClient
 from tallystick.node.settings import Settings
 from tallystick.node.witnesses import Witnesses
-from tallystick.node.witnessing import Desk, log_keys, paired_logs, read_policy_file, witness_key
+from tallystick.node.witnessing import Desk, log_keys, paired_logs, read_policy_file
 from tallystick.node.witnessserver import WitnessServer, listen_address
 from tallystick.pair.pairing import Role
 from tallystick.storage.rows import PairRow, SeenCheckpoint
 from tallystick.tlog.checkpoint import Checkpoint, verify_checkpoint
-from tallystick.tlog.cosignature import cosign
 from tallystick.tlog.policy import Policy
 from tallystick.tlog.proof import verify_consistency
 from tallystick.tlog.witness import with_cosignatures
@@ -86,10 +85,7 @@ def witness_show(settings: Settings, *, house: str) -> dict[str, Any]:
     with Machine.open(settings) as machine:
         row = the_house(machine, house)
         checkpoint, seen = _seen(machine, row)
-        witness = machine.vault.witness
-        key = witness_key(machine)
-        line = cosign(checkpoint, name=key.name, ed25519=(key.public, witness.sign), time_s=time.time_ns() // 10**9)
-        note = with_cosignatures(seen.note, (line,))
+        note = with_cosignatures(seen.note, (cosign_as(machine, checkpoint, time.time_ns()),))
         return {"house": row.label, "size": checkpoint.size, "root": checkpoint.root.hex(), "checkpoint": note.decode()}
 
 
