@@ -2,6 +2,9 @@
 
 It answers everybody who can reach the port, unlike everything else here: what it says is meant for the public. One request a
 connection, in ten seconds, of a known length: what more a public service needs (TLS, rates by address) stands in front of it.
+
+Some answers leave before the request has come in whole. To close then would make the kernel send a reset, which may take the answer
+from the client before it was read; so this side says that it is done, and reads and discards for a while what still comes (RFC 9112 9.6).
 """
 
 import asyncio
@@ -17,6 +20,9 @@ from tallystick.tlog.witness import MAX_SUBMISSION_BYTES, PATH, TEXT_TYPE, Answe
 MAX_CONNECTIONS: Final = 256
 REQUEST_S: Final = 10.0
 MAX_BYTES: Final = MAX_SUBMISSION_BYTES + 32_768
+LINGER_S: Final = 2.0  # how long, and how many bytes, a client may go on after its answer
+LINGER_BYTES: Final = 4 << 20
+MAX_LINGERING: Final = 2 * MAX_CONNECTIONS  # open connections: above that nobody is waited for
 _REASONS: Final = {
     200: "OK",
     400: "Bad Request",
@@ -70,8 +76,12 @@ class WitnessServer:
                 if answer is not None:
                     writer.write(_written(answer))
                     await writer.drain()
+            if answer is not None and self._open <= MAX_LINGERING:
+                async with asyncio.timeout(LINGER_S):
+                    writer.write_eof()
+                    await _discard(reader)
         except (OSError, TimeoutError):
-            pass  # nobody there, or not at it: no answer
+            pass  # nobody there, or not at it: no answer, or no more of it
         finally:
             self._open -= 1
             writer.close()
@@ -116,6 +126,13 @@ class WitnessServer:
                 if found is not None:
                     return Answer(status=200, body=found)
         return _say(404, "nothing is here")
+
+
+async def _discard(reader: asyncio.StreamReader) -> None:
+    """Read to the end, or to the limit."""
+    left = LINGER_BYTES
+    while left > 0 and (data := await reader.read(65_536)):
+        left -= len(data)
 
 
 def _say(status: int, text: str) -> Answer:
