@@ -148,6 +148,7 @@ FIELDS: Final[Mapping[str, tuple[int, Type]]] = {
     "until": (133, NUMBER),
     "cosigner": (134, Text(255)),
     "erased": (135, Items(Row((ENTRY, NUMBER)), 1, 1024)),
+    "depth": (136, NUMBER),
 }
 
 
@@ -215,6 +216,7 @@ class Kind(IntEnum):
     CONTEXT_BEGUN = 79
     CONTEXT_ENDED = 80
     PLAN = 81
+    DELIVERED = 82
     # Effects
     EFFECT_BEGUN = 88
     EFFECT_DONE = 89
@@ -310,7 +312,7 @@ KINDS: Final[Mapping[Kind, Shape]] = {
     Kind.FACT_ADDED: _shape("predicate", "subject value commitment observed until" + _SIGNED),
     Kind.FACT_WITHDRAWN: _shape("entry", _SIGNED),
     Kind.SIGHTING: _shape("subject observed", "place signal_hash commitment what"),
-    Kind.SIGNAL: _shape("signal", "pair context signers scope token rule facts confidence_ppm body entry", needs="verdict"),
+    Kind.SIGNAL: _shape("signal", "pair context signers scope token rule facts confidence_ppm body entry depth", needs="verdict"),
     Kind.REFUSED: _shape("", "signal_hash subject pair invite length what", needs="reason"),
     Kind.FINDING: _shape("signal_hash layer outcome", "rule facts confidence_ppm matches signers commitment models signal"),
     Kind.PROPOSAL: _shape("signal_hash", "risk expires preconditions body replaces signers rule facts confidence_ppm what"),
@@ -320,6 +322,7 @@ KINDS: Final[Mapping[Kind, Shape]] = {
     Kind.CONTEXT_BEGUN: _shape("subject", _SIGNED),
     Kind.CONTEXT_ENDED: _shape("subject context", _SIGNED),
     Kind.PLAN: _shape("plan", "weakened models" + _SIGNED),
+    Kind.DELIVERED: _shape("subject signal_hash", "entry"),
     Kind.EFFECT_BEGUN: _shape("effect", "signal_hash target digest length entry"),
     Kind.EFFECT_DONE: _shape("entry", "digest length status"),
     Kind.EFFECT_FAILED: _shape("entry", "status", needs="reason"),

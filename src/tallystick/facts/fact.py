@@ -1,0 +1,111 @@
+"""Facts: signed, dated statements about keys, and what the rules see of them (docs/spec/facts.md).
+
+A fact is known by the entry that brought it. Its value stands in clear in the ledger, or, where it is personal, in an opening that
+can be erased: then it is known here only as long as that opening lives.
+"""
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from tallystick.canonical import Value
+from tallystick.errors import Malformed
+from tallystick.keys import KeyId
+
+MAX_NAME_CHARACTERS: Final = 64
+LATITUDE_E7: Final = 900_000_000  # degrees times 10^7, either way
+LONGITUDE_E7: Final = 1_800_000_000
+MAX_RADIUS_M: Final = 20_100_000  # half the way around the earth
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A place on the earth (WGS 84): degrees times 10^7, and the radius in metres within which it is certain."""
+
+    latitude_e7: int
+    longitude_e7: int
+    radius_m: int = 0
+
+
+Place: TypeAlias = Point | str
+"""A point, or the name of a place: two names are equal or are not, and nothing is known of the way between them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """A key was at a place. `entry`: of the sighting; `observed_ns`: when, UTC; `signal`: the reference of the signal that said so."""
+
+    entry: int
+    observed_ns: int
+    place: Place
+    signal: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """A fact that stands. `subject`: the key it is about, None for all.  `value`: None where it was erased.
+
+    `observed_ns`: since when it holds, `until_ns`: until when (exclusive), UTC; None: since its entry, without end.
+    """
+
+    entry: int
+    predicate: str
+    subject: KeyId | None
+    value: Value
+    observed_ns: int
+    until_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownKey:
+    """What the house knows of a key. `state`: standing, suspended, retired, compromised, replaced; `changed`: the entry that set it.
+
+    `classes`, `actions`, `targets`: as a human signed them; no targets: every target.  `schedule`: a cron expression or empty.
+    `place`: where it may be, if that was said and is not erased.  `since`: the entry from which on it is compromised.
+    """
+
+    key_id: KeyId
+    number: int
+    kind: str
+    state: str
+    classes: tuple[str, ...]
+    actions: tuple[str, ...]
+    targets: tuple[str, ...] = ()
+    schedule: str = ""
+    place: Place | None = None
+    expires_ns: int | None = None
+    introduced: int = 0
+    changed: int = 0
+    since: int | None = None
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """The part of the fact store that rules may see for one signal of one key.
+
+    `sightings`: of the key, by time, the nearest before and after the moment asked about.  `facts`: about the key or about all, that
+    stand at that moment, by entry.
+    """
+
+    key: KnownKey
+    sightings: tuple[Sighting, ...] = ()
+    facts: tuple[Fact, ...] = ()
+
+
+def read_place(value: Value) -> Place:
+    """The clear value of a place: `[latitude, longitude, radius]` or a name. Raises: Malformed for any other."""
+    match value:
+        case str() if 1 <= len(value) <= MAX_NAME_CHARACTERS and value.isprintable():
+            return value
+        case [int(latitude), int(longitude), int(radius)] if not any(isinstance(each, bool) for each in value):
+            if abs(latitude) <= LATITUDE_E7 and abs(longitude) <= LONGITUDE_E7 and 0 <= radius <= MAX_RADIUS_M:
+                return Point(latitude, longitude, radius)
+    raise Malformed(
+        "place: not a point [latitude, longitude, radius] or a name",
+        f"Degrees times 10^7 and metres, or a name of at most {MAX_NAME_CHARACTERS} characters.",
+    )
+
+
+def place_value(place: Place) -> Value:
+    """A place as it is committed to: the other way of `read_place`."""
+    return place if isinstance(place, str) else [place.latitude_e7, place.longitude_e7, place.radius_m]
