@@ -72,11 +72,11 @@ DRY_STDLIB: Final = frozenset(
 )
 # base64 and binascii are arithmetic; canonical wraps them because they are lenient, and nobody else may call them.
 DRY_EXTRA: Final[Mapping[str, frozenset[str]]] = {
-    "primitives": frozenset({"hashlib", "hmac", "cryptography"}),
+    "primitives": frozenset({"hashlib", "hmac", "cryptography", "nacl"}),
     "canonical": frozenset({"base64", "binascii"}),
 }
-# Private keys live in the vault, the mathematics in primitives: nobody else touches the library.
-CRYPTOGRAPHY: Final = frozenset({"primitives", "vault"})
+# Private keys live in the vault, the mathematics in primitives: nobody else touches a library of mathematics.
+CRYPTOGRAPHY: Final[Mapping[str, frozenset[str]]] = {"cryptography": frozenset({"primitives", "vault"}), "nacl": frozenset({"primitives"})}
 # Builtins that reach out of the core or run foreign text.
 WET_BUILTINS: Final = frozenset({"open", "print", "input", "eval", "exec", "compile", "__import__", "breakpoint"})
 # Rooms that never meet, whatever the table above says today.
@@ -165,8 +165,8 @@ def dry_breaches(edge: Import) -> Iterator[str]:
     where = f"{edge.module}:{edge.line}"
     if here in CORE and top not in DRY_STDLIB | DRY_EXTRA.get(here, frozenset()):
         yield f"{where}: the core may not import {top}"
-    elif top == "cryptography" and here not in CRYPTOGRAPHY:
-        yield f"{where}: only primitives and vault import cryptography"
+    elif here not in CRYPTOGRAPHY.get(top, frozenset({here})):
+        yield f"{where}: only {' and '.join(sorted(CRYPTOGRAPHY[top]))} may import {top}"
 
 
 def builtin_breaches(module: str, tree: ast.Module) -> Iterator[str]:
@@ -283,7 +283,8 @@ PLANTED: Final = (
     Breach(file="keys/x.py", text="import base64\n", says="may not import base64"),
     Breach(file="tlog/x.py", text="import hashlib\n", says="may not import hashlib"),
     Breach(file="pair/x.py", text="from cryptography.hazmat.primitives import hashes\n", says="may not import cryptography"),
-    Breach(file="node/x.py", text="import cryptography\n", says="only primitives and vault import cryptography"),
+    Breach(file="node/x.py", text="import cryptography\n", says="only primitives and vault may import cryptography"),
+    Breach(file="vault/x.py", text="from nacl.bindings import crypto_sign\n", says="only primitives may import nacl"),
     Breach(file="facts/x.py", text="text = open('facts').read()\n", says="the core may not call open()"),
     Breach(file="pair/x.py", text="import tallystick.gate\n", says="pair may not import gate"),
     Breach(file="gate/x.py", text="from tallystick.pair import book\n", says="gate may not import pair"),

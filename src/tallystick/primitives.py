@@ -1,14 +1,13 @@
-"""The mathematics: hashes, key agreement, signatures, sealed bytes. The one file of the core that imports `cryptography`.
+"""The mathematics: hashes, key agreement, signatures, sealed bytes. The one file of the core that imports `cryptography` and `nacl`.
 
 Every function takes and returns bytes of one stated length. What a peer sent and is no key, point or length raises
 `Malformed`; a tag or signature that does not hold raises `Unproven`; an argument of ours that cannot be right raises
 `Misuse`. No exception of the library escapes.
 
-Private keys come in as bytes; nothing here draws randomness, with two exceptions that the standards put inside the
-algorithm: `mlkem768_encapsulate` and ML-DSA signing (hedged, FIPS 204 3.4) let the library ask the system.
+Private keys come in as bytes; nothing here draws randomness, but where the standards put it inside the algorithm:
+`mlkem768_encapsulate` and ML-DSA signing (hedged, FIPS 204 3.4) let the library ask the system.
 
-The library accepts public keys that a house must never pin: points of small order and second encodings of one point.
-`ed25519_public_is_safe` and `x25519_public_is_safe` refuse both; whoever pins a key asks them.
+OpenSSL accepts public keys that nobody may pin, of small order and in a second encoding: ask `..._public_is_safe` before.
 """
 
 import hashlib
@@ -24,6 +23,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem,
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.ciphers import aead
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
+from nacl.exceptions import BadSignatureError
 
 from tallystick.errors import Malformed, Misuse, Unproven
 
@@ -138,14 +139,22 @@ def scrypt(passphrase: bytes, salt: bytes, n: int, r: int, p: int, length: int) 
 # The three classes have one shape, which noise.handshakestate asks for as its `KeyPair`.
 
 
-class X25519KeyPair:
+class _KeyPair:
+    __slots__ = ("public",)
+    public: bytes
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(public={self.public.hex()[:130]})"
+
+
+class X25519KeyPair(_KeyPair):
     """A key pair of X25519 (RFC 7748 5): 32 bytes private, 32 bytes public."""
 
-    __slots__ = ("_private", "public")
+    __slots__ = ("_private",)
 
     def __init__(self, private: x25519.X25519PrivateKey) -> None:
         self._private = private
-        self.public: Final = private.public_key().public_bytes_raw()
+        self.public = private.public_key().public_bytes_raw()
 
     @classmethod
     def from_private(cls, private: bytes) -> Self:
@@ -159,9 +168,6 @@ class X25519KeyPair:
         except ValueError:
             raise Malformed("an X25519 public key of small order or wrong length") from None
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(public={self.public.hex()})"
-
 
 @lru_cache(maxsize=8192)
 def _x25519_point(public: bytes) -> x25519.X25519PublicKey:
@@ -169,14 +175,14 @@ def _x25519_point(public: bytes) -> x25519.X25519PublicKey:
     return x25519.X25519PublicKey.from_public_bytes(public)
 
 
-class X448KeyPair:
+class X448KeyPair(_KeyPair):
     """A key pair of X448 (RFC 7748 5): 56 bytes private, 56 bytes public."""
 
-    __slots__ = ("_private", "public")
+    __slots__ = ("_private",)
 
     def __init__(self, private: x448.X448PrivateKey) -> None:
         self._private = private
-        self.public: Final = private.public_key().public_bytes_raw()
+        self.public = private.public_key().public_bytes_raw()
 
     @classmethod
     def from_private(cls, private: bytes) -> Self:
@@ -190,9 +196,6 @@ class X448KeyPair:
         except ValueError:
             raise Malformed("an X448 public key of small order or wrong length") from None
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(public={self.public.hex()})"
-
 
 _P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # SEC 2, 2.4.2
 _P256: Final = ec.SECP256R1()
@@ -200,14 +203,14 @@ _ECDH: Final = ec.ECDH()
 _ES256: Final = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)  # RFC 6979: no randomness to get wrong
 
 
-class P256KeyPair:
+class P256KeyPair(_KeyPair):
     """A key pair of P-256 (FIPS 186-5, SP 800-186): 32 bytes private, 65 bytes public (SEC 1 2.3.3, uncompressed)."""
 
-    __slots__ = ("_private", "public")
+    __slots__ = ("_private",)
 
     def __init__(self, private: ec.EllipticCurvePrivateKey) -> None:
         self._private = private
-        self.public: Final = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        self.public = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
 
     @classmethod
     def from_private(cls, private: bytes) -> Self:
@@ -225,9 +228,6 @@ class P256KeyPair:
         """ECDSA with SHA-256, nonce by RFC 6979, low s; 64 bytes r || s."""
         r, s = decode_dss_signature(self._private.sign(message, _ES256))
         return r.to_bytes(32, "big") + min(s, _P256_ORDER - s).to_bytes(32, "big")
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(public={self.public.hex()})"
 
 
 def _p256_point(public: bytes) -> ec.EllipticCurvePublicKey:
@@ -273,26 +273,23 @@ def x25519_public_is_safe(public: bytes) -> bool:
 # --- Signatures ------------------------------------------------------------------------------------------------------
 
 
-class Ed25519KeyPair:
+class Ed25519KeyPair(_KeyPair):
     """A signing key of Ed25519 (RFC 8032 5.1): 32 bytes seed, 32 bytes public."""
 
-    __slots__ = ("_private", "public")
+    __slots__ = ("_secret",)
 
-    def __init__(self, private: ed25519.Ed25519PrivateKey) -> None:
-        self._private = private
-        self.public: Final = private.public_key().public_bytes_raw()
+    def __init__(self, public: bytes, secret: bytes) -> None:
+        self.public = public
+        self._secret = secret  # seed || public: a pair that does not belong together would give the key away, so it is made below only
 
     @classmethod
     def from_private(cls, seed: bytes) -> Self:
         """The pair of a 32-byte seed. Raises: Misuse when it has another length."""
-        return cls(ed25519.Ed25519PrivateKey.from_private_bytes(_sized(seed, 32, "an Ed25519 seed")))
+        return cls(*crypto_sign_seed_keypair(bytes(_sized(seed, 32, "an Ed25519 seed"))))
 
     def sign(self, message: Buffer) -> bytes:
         """The signature, 64 bytes."""
-        return self._private.sign(message)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(public={self.public.hex()})"
+        return crypto_sign(bytes(message), self._secret)[:64]
 
 
 def ed25519_public(seed: bytes) -> bytes:
@@ -302,33 +299,49 @@ def ed25519_public(seed: bytes) -> bytes:
 
 def ed25519_sign(seed: bytes, message: Buffer) -> bytes:
     """The 64-byte signature. For many signatures keep an `Ed25519KeyPair`. Raises: Misuse as `ed25519_public`."""
-    return ed25519.Ed25519PrivateKey.from_private_bytes(_sized(seed, 32, "an Ed25519 seed")).sign(message)
+    return Ed25519KeyPair.from_private(seed).sign(message)
 
 
-@lru_cache(1_024)
-def _ed25519_key(public: bytes) -> ed25519.Ed25519PublicKey:
-    """The library's handle of a key; the same machines sign again and again."""
-    return ed25519.Ed25519PublicKey.from_public_bytes(public)
+def ed25519_verify_openssl(public: bytes, signature: bytes, message: Buffer) -> None:
+    """The check without a cofactor, as OpenSSL makes it. Raises: Unproven when the signature does not hold."""
+    try:
+        ed25519.Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        raise Unproven("the Ed25519 signature does not hold") from None
+
+
+def ed25519_verify_sodium(public: bytes, signature: bytes, message: Buffer) -> None:
+    """The check as libsodium makes it, in 0.6 of OpenSSL's time. Raises: Unproven when the signature does not hold."""
+    try:
+        crypto_sign_open(b"".join((signature, message)), bytes(public))
+    except BadSignatureError:
+        raise Unproven("the Ed25519 signature does not hold") from None
+
+
+# libsodium 1.0.20 takes nothing that OpenSSL refuses. Later ones multiply by the cofactor (docs/adr/0016), and would take what an auditor
+# with OpenSSL does not: a point of small order added to R, as in this signature (CCTV ed25519 267). With such a library OpenSSL judges.
+_A: Final = bytes.fromhex("ef75b20e7540e3dff77404193652ba2bd13df99c1508eee1515e27ae25f28076")
+_R: Final = bytes.fromhex("36684ea91032ba5b1dbab2d02f4debc74c3327f2b3802e2e4d371aa42b12b56b")
+_S: Final = bytes.fromhex("2d471882773a677af1e3824e757a33f8ddf7bbeaf3d28a09595eb8daa0d74a03")
+
+
+def ed25519_judge(sodium: Callable[[bytes, bytes, Buffer], None]) -> Callable[[bytes, bytes, Buffer], None]:
+    """Who checks signatures: libsodium, if it is one of the strict ones."""
+    try:
+        sodium(_A, _R + _S, b"ed25519vectors 3")
+    except Unproven:
+        return sodium
+    return ed25519_verify_openssl
+
+
+_ed25519_verify: Final = ed25519_judge(ed25519_verify_sodium)
 
 
 def ed25519_verify(public: bytes, signature: bytes, message: Buffer) -> None:
     """Raises: Unproven when the signature does not hold, Malformed when key or signature have a wrong length."""
     if len(public) != 32 or len(signature) != 64:
         raise Malformed("an Ed25519 key has 32 bytes, its signature 64")
-    try:
-        _ed25519_key(bytes(public)).verify(signature, message)
-    except (InvalidSignature, ValueError):
-        raise Unproven("the Ed25519 signature does not hold") from None
-
-
-def p256_public(private: bytes) -> bytes:
-    """The 65-byte public key of a 32-byte private key. Raises: Misuse as `P256KeyPair.from_private`."""
-    return P256KeyPair.from_private(private).public
-
-
-def p256_sign(private: bytes, message: Buffer) -> bytes:
-    """ECDSA with SHA-256, nonce by RFC 6979, low s; 64 bytes r || s. Raises: Misuse as `P256KeyPair.from_private`."""
-    return P256KeyPair.from_private(private).sign(message)
+    _ed25519_verify(public, signature, message)
 
 
 def p256_verify(public: bytes, signature: bytes, message: Buffer) -> None:
@@ -348,14 +361,14 @@ def p256_verify(public: bytes, signature: bytes, message: Buffer) -> None:
         raise Unproven("the P-256 signature does not hold") from None
 
 
-class MLDSA44KeyPair:
+class MLDSA44KeyPair(_KeyPair):
     """A signing key of ML-DSA-44 (FIPS 204): 32 bytes seed, 1,312 bytes public; empty context, hedged."""
 
-    __slots__ = ("_private", "public")
+    __slots__ = ("_private",)
 
     def __init__(self, private: mldsa.MLDSA44PrivateKey) -> None:
         self._private = private
-        self.public: Final = private.public_key().public_bytes_raw()
+        self.public = private.public_key().public_bytes_raw()
 
     @classmethod
     def from_private(cls, seed: bytes) -> Self:
@@ -365,19 +378,6 @@ class MLDSA44KeyPair:
     def sign(self, message: Buffer) -> bytes:
         """The signature, 2,420 bytes."""
         return self._private.sign(message)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(public={sha256(self.public).hex()[:16]}...)"
-
-
-def mldsa44_public(seed: bytes) -> bytes:
-    """The 1,312-byte public key of a 32-byte seed. Raises: Misuse when the seed has another length."""
-    return MLDSA44KeyPair.from_private(seed).public
-
-
-def mldsa44_sign(seed: bytes, message: Buffer) -> bytes:
-    """The 2,420-byte signature. For many signatures keep an `MLDSA44KeyPair`. Raises: Misuse as `mldsa44_public`."""
-    return MLDSA44KeyPair.from_private(seed).sign(message)
 
 
 @lru_cache(256)

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from tallystick.canonical import Encodable, encode
 from tallystick.errors import Malformed, Misuse
 from tallystick.keys import KeyId, KeyKind, PublicKey, parse_cose_key, pinned
-from tallystick.primitives import X25519KeyPair, ed25519_public, mldsa44_public, p256_public, sha256
+from tallystick.primitives import MLDSA44KeyPair, P256KeyPair, X25519KeyPair, ed25519_public, sha256
 from tests.support import vectors
 
 SEED = bytes(range(32))
 ED25519 = PublicKey(KeyKind.ED25519, ed25519_public(SEED))
-P256 = PublicKey(KeyKind.P256, p256_public(SEED))
+P256 = PublicKey(KeyKind.P256, P256KeyPair.from_private(SEED).public)
 X25519 = PublicKey(KeyKind.X25519, X25519KeyPair.from_private(SEED).public)
-ML_DSA_44 = PublicKey(KeyKind.ML_DSA_44, mldsa44_public(SEED))
+ML_DSA_44 = PublicKey(KeyKind.ML_DSA_44, MLDSA44KeyPair.from_private(SEED).public)
 KEYS = [ED25519, P256, X25519, ML_DSA_44]
 FIELD = 2**255 - 19
 
@@ -147,7 +147,7 @@ def test_x25519_points_of_order_8(u: str) -> None:
 def test_p256_keys_lie_on_their_curve(private: bytes) -> None:
     """A real key is pinned; with any coordinate changed, compressed, or in another frame it is not; as the library says."""
     try:
-        public = p256_public(private)
+        public = P256KeyPair.from_private(private).public
     except Misuse:
         return
     assert _accepted(KeyKind.P256, public)
