@@ -323,7 +323,7 @@ KINDS: Final[Mapping[Kind, Shape]] = {
     Kind.CONTEXT_ENDED: _shape("subject context", _SIGNED),
     Kind.PLAN: _shape("plan", "weakened models" + _SIGNED),
     Kind.DELIVERED: _shape("subject signal_hash", "entry"),
-    Kind.EFFECT_BEGUN: _shape("effect", "signal_hash target digest length entry"),
+    Kind.EFFECT_BEGUN: _shape("effect", "signal_hash target digest length entry" + _SIGNED),
     Kind.EFFECT_DONE: _shape("entry", "digest length status"),
     Kind.EFFECT_FAILED: _shape("entry", "status", needs="reason"),
     Kind.EFFECT_UNKNOWN: _shape("entry"),
