@@ -14,14 +14,13 @@ from tallystick.primitives import sha256
 from tallystick.rights.approval import MAX_ITEMS, Item, Waiting, approval_root, check_approval
 from tallystick.tlog.tree import leaf_hash, root_of
 
-NOW, ORIGIN = 10**18, sha256(b"a log")
+NOW = 10**18
 
 
 @dataclass(frozen=True)
 class Statement:
     """What a statement says, as the approval reads it."""
 
-    origin: bytes
     root: bytes
     proposals: tuple[int, ...]
     expires_ns: int
@@ -39,12 +38,12 @@ def waiting(*entries: int, **other: Any) -> dict[int, Waiting]:
 
 
 def signed(*entries: int, **other: Any) -> Statement:
-    made = Statement(origin=ORIGIN, root=approval_root(items_of(*entries)), proposals=entries, expires_ns=NOW + 5)
+    made = Statement(root=approval_root(items_of(*entries)), proposals=entries, expires_ns=NOW + 5)
     return replace(made, **other)
 
 
 def check(statement: Statement, found: Mapping[int, Waiting], now_ns: int = NOW) -> tuple[Item, ...]:
-    return check_approval(statement, origin=ORIGIN, waiting=found, now_ns=now_ns)
+    return check_approval(statement, waiting=found, now_ns=now_ns)
 
 
 @pytest.mark.parametrize("entries", [(7,), (1, 2), (1, 2, 3), (5, 9, 300, 70_000, 2**40)])
@@ -74,7 +73,6 @@ REFUSALS: list[tuple[str, Statement, dict[int, Waiting], type[TallyError]]] = [
     ("no proposal at all", signed(3, proposals=()), waiting(3), Malformed),
     ("one twice", signed(3, proposals=(3, 3)), waiting(3), Malformed),
     ("out of order", signed(3, 4, proposals=(4, 3)), waiting(3, 4), Malformed),
-    ("another log", signed(3, origin=sha256(b"another")), waiting(3), Unproven),
     ("an entry that is no proposal", signed(3), waiting(4), Unproven),
     ("another proposal under the same root", signed(3, proposals=(4,)), waiting(3, 4), Unproven),
     ("one more than was signed", signed(3, proposals=(3, 4)), waiting(3, 4), Unproven),

@@ -1,9 +1,9 @@
 """Approvals: a human key signs which held signals may be done, by one signature over 1 to 1,024 of them (docs/approvals.md).
 
-    items = check_approval(statement, origin=origin_hash, waiting={81: Waiting(...)}, now_ns=now)
+    items = check_approval(statement, waiting={81: Waiting(...)}, now_ns=now)
 
-What is signed names the house (the signal's audience), its log (the origin), each proposal's entry, and, by a Merkle root, the SHA-256
-of each exact signal: one other byte anywhere is another root. The root is that of RFC 6962 2.1 over the leaves
+What is signed names the house (the signal's audience), each proposal's entry, and, by a Merkle root, the SHA-256 of each exact
+signal: one other byte anywhere is another root. The root is that of RFC 6962 2.1 over the leaves
 canonical([entry, signal hash]) in ascending order of entries, so that one item can be shown to have been approved without the others.
 """
 
@@ -42,10 +42,6 @@ class Approves(Protocol):
     """What an approval's statement says (rights/statement.py)."""
 
     @property
-    def origin(self) -> bytes:
-        """SHA-256 of the origin line of the log that the entries are of."""
-
-    @property
     def root(self) -> bytes:
         """The Merkle root over the items."""
 
@@ -69,19 +65,17 @@ def approval_root(items: Sequence[Item]) -> bytes:
     return _root([sha256(b"\x00", encode([item.entry, item.signal_hash])) for item in items])
 
 
-def check_approval(statement: Approves, *, origin: bytes, waiting: Mapping[int, Waiting], now_ns: int) -> tuple[Item, ...]:
+def check_approval(statement: Approves, *, waiting: Mapping[int, Waiting], now_ns: int) -> tuple[Item, ...]:
     """Does a statement approve exactly what waits here?
 
-    Args: origin: of this house's log.  waiting: what is known of the proposals it names.  now_ns: pair time, UTC.
+    Args: waiting: what is known of the proposals it names.  now_ns: pair time, UTC.
     Returns: the items it approves.
-    Raises: Malformed: entries not ascending, or too many.  Unproven: it is for another log, for what is no proposal, or for other
-        bytes than those that wait.  Refused: it has expired, or one of the proposals has or is over; nothing of it counts then.
+    Raises: Malformed: entries not ascending, or too many.  Unproven: it is for what is no proposal, or for other bytes than those
+        that wait.  Refused: it has expired, or one of the proposals has or is over; nothing of it counts then.
     """
     entries = statement.proposals
     if not 1 <= len(entries) <= MAX_ITEMS or any(first >= second for first, second in pairwise(entries)):
         raise Malformed("approval: not 1 to 1,024 proposals in ascending order")
-    if statement.origin != origin:
-        raise Unproven("the approval is for another house's log", "approve what `tally inbox` of this house shows")
     if statement.expires_ns <= now_ns:
         raise Refused("the approval has expired", "sign it again")
     items: list[Item] = []
