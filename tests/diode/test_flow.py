@@ -89,12 +89,12 @@ def test_requests_run_towards_the_house_only() -> None:
     assert RECEIVES == {Role.HOUSE: Data.REQUEST, Role.CLIENT: Data.ANSWER}
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "client.run", ""])
+@pytest.mark.parametrize("verb", [*VERBS, "verb.reboot", "verb.", "verb.Reboot", "verb.a.b", "client.run", ""])
 def test_no_verb_ever_travels_to_a_client(verb: str) -> None:
     """Every verb is for the house; an unknown one is for nobody."""
     with pytest.raises(Malformed):
         check_verb_direction(Role.CLIENT, verb)
-    if verb in VERBS:
+    if verb in VERBS or verb == "verb.reboot":
         check_verb_direction(Role.HOUSE, verb)
     else:
         with pytest.raises(Malformed):

@@ -214,6 +214,15 @@ def test_unknown_verbs_are_malformed() -> None:
             action_of(verb)
 
 
+@pytest.mark.parametrize("action", ActionClass)
+def test_a_named_program_has_the_class_that_its_house_says(action: ActionClass) -> None:
+    """`verb.NAME` is one open family: any of the six is well-formed, and the house compares; no seventh, and no other form of a name."""
+    assert check_verb("verb.vm-start", action.value) is action
+    for verb, said in (("verb.vm-start", "root"), ("verb.", action.value), ("verb.a.b", action.value), ("verb.A", action.value)):
+        with pytest.raises(Malformed):
+            check_verb(verb, said)
+
+
 def test_the_specification_lists_these_verbs() -> None:
     """docs/spec/signal.md, section 6 has exactly the verbs of the code, each with its action."""
     text = (PROJECT / "docs/spec/signal.md").read_text().split("## 6.")[1]

@@ -10,7 +10,7 @@ from typing import Final
 
 from tallystick.errors import Malformed
 from tallystick.pair.pairing import PairType, Role
-from tallystick.rights.verb import VERBS
+from tallystick.rights.verb import VERBS, is_named
 
 
 class FrameType(IntEnum):
@@ -79,7 +79,7 @@ def check_data(receiver: Role, data: Data) -> None:
 
 def check_verb_direction(receiver: Role, verb: str) -> None:
     """Raises: Malformed when a verb is unknown or arrives at a client."""
-    if VERB_RECEIVERS.get(verb) is not receiver:
+    if (Role.HOUSE if is_named(verb) else VERB_RECEIVERS.get(verb)) is not receiver:
         raise Malformed("a command travelled the wrong way")
 
 

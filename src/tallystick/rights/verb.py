@@ -1,5 +1,10 @@
-"""The closed list of verbs and the action class of each (docs/spec/signal.md, section 6)."""
+"""The closed list of verbs and the action class of each (docs/spec/signal.md, section 6).
 
+Beside the list stands one open family, `verb.NAME`: the programs that a house's owner names in its settings. Their class is what the
+house says there, so here any of the six fits, and the house compares (docs/verbs.md).
+"""
+
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -36,6 +41,15 @@ VERBS: Final[Mapping[str, ActionClass]] = {
     "key.replace-admins": ActionClass.ADMIN,
 }
 
+NAMED: Final = "verb."
+_ACTIONS: Final = frozenset(action.value for action in ActionClass)
+_NAMED: Final = re.compile(r"verb\.[a-z][a-z0-9-]{0,31}", re.ASCII)
+
+
+def is_named(verb: str) -> bool:
+    """Whether this is a verb of the open family: a program that the house's settings name."""
+    return _NAMED.fullmatch(verb) is not None
+
 
 def action_of(verb: str) -> ActionClass:
     """The action class that a signal with this verb must name. Raises: Malformed for a verb that is not in the list."""
@@ -46,7 +60,12 @@ def action_of(verb: str) -> ActionClass:
 
 
 def check_verb(verb: str, action: str) -> ActionClass:
-    """Does a signal name its verb's action? Raises: Malformed when it names another: a smaller one would pass where this must not."""
+    """Does a signal name its verb's action? Raises: Malformed when it names another: a smaller one would pass where this must not.
+
+    Of a named program every class is well-formed; which one it has, the house knows and compares.
+    """
+    if is_named(verb) and action in _ACTIONS:
+        return ActionClass(action)
     known = action_of(verb)
     if action != known.value:
         raise Malformed(f"the verb {verb} is of class {known.value}, not what the signal says")
