@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tallystick.canonical import Value
-from tallystick.gate.opening import BodyDigest, Target, commitments_of, encode_opening, make_opening
+from tallystick.gate.opening import UNSTATED, BodyDigest, Target, commitments_of, encode_opening, make_opening
 from tallystick.gate.plan import Plan
 from tallystick.gate.question import GateLayer, Layer
 from tallystick.gate.signal import Reference, Signal, encode_signal
@@ -117,7 +117,7 @@ class GateScene:
             SALTS,
             target=target,
             place=place,
-            **({} if body is None else {"body": BodyDigest(length=len(body), sha256=sha256(body))}),
+            body=UNSTATED if body is None else BodyDigest(length=len(body), sha256=sha256(body)),
         )
         commitments, _ = commitments_of(opening)
         claims = Signal(
