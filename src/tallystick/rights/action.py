@@ -1,6 +1,7 @@
 """Action classes: what a signal asks for. A set, not an order (DESIGN section 2)."""
 
 from enum import StrEnum
+from typing import TypeAlias
 
 
 class ActionClass(StrEnum):
@@ -12,3 +13,6 @@ class ActionClass(StrEnum):
     PROPOSE = "propose"
     WRITE = "write"
     ADMIN = "admin"
+
+
+Actions: TypeAlias = frozenset[ActionClass]

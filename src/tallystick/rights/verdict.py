@@ -23,6 +23,7 @@ class Source(StrEnum):
 
     CAP = "cap"  # the type of the pair
     KEY = "key"  # the matrix row of a key in the provenance
+    SCOPE = "scope"  # a human approved it in advance
     HUMAN = "human"  # admin needs a human's signature
     LAYER = "layer"  # a binary layer of the gate
     CONFIDENCE = "confidence"  # the probabilistic layer
@@ -40,11 +41,12 @@ class Reason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """The least of all voices. `reduced`: confidence was low, so only metadata and read were open."""
+    """The least of all voices. `reduced`: confidence was low, so only metadata and read were open. `scope`: the one it took."""
 
     verdict: Verdict
     reduced: bool
     reasons: tuple[Reason, ...]
+    scope: bytes | None = None
 
     @property
     def deciding(self) -> tuple[Reason, ...]:
@@ -52,8 +54,11 @@ class Judgement:
         return tuple(reason for reason in self.reasons if reason.verdict is self.verdict)
 
 
-def least(reasons: Iterable[Reason], *, reduced: bool) -> Judgement:
+def least(reasons: Iterable[Reason], *, reduced: bool, scope: bytes | None = None) -> Judgement:
     """Conclude. Nobody who has a say is outvoted; where nobody has one the answer is no."""
     voices = tuple(reasons)
-    verdict = min((reason.verdict for reason in voices), default=Verdict.REFUSE)
-    return Judgement(verdict=verdict, reduced=reduced, reasons=voices)
+    verdict = Verdict.ALLOW if voices else Verdict.REFUSE
+    for voice in voices:
+        if voice.verdict < verdict:
+            verdict = voice.verdict
+    return Judgement(verdict=verdict, reduced=reduced, reasons=voices, scope=scope)
