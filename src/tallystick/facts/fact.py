@@ -7,14 +7,16 @@ can be erased: then it is known here only as long as that opening lives.
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from tallystick.canonical import Value
-from tallystick.errors import Malformed
+from tallystick.canonical import Value, decode, encode
+from tallystick.errors import Malformed, Misuse
 from tallystick.keys import KeyId
 
 MAX_NAME_CHARACTERS: Final = 64
 LATITUDE_E7: Final = 900_000_000  # degrees times 10^7, either way
 LONGITUDE_E7: Final = 1_800_000_000
 MAX_RADIUS_M: Final = 20_100_000  # half the way around the earth
+MAX_VALUE_CHARACTERS: Final = 256
+MAX_VALUE_BYTES: Final = 1_100
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +111,32 @@ def read_place(value: Value) -> Place:
 def place_value(place: Place) -> Value:
     """A place as it is committed to: the other way of `read_place`."""
     return place if isinstance(place, str) else [place.latitude_e7, place.longitude_e7, place.radius_m]
+
+
+def read_value(raw: bytes) -> Value:
+    """The value of a fact, as its event or its opening holds it: text, an integer, true or false. Raises: Malformed for any other bytes."""
+    value = decode(raw, max_bytes=MAX_VALUE_BYTES, max_depth=1, max_items=1)
+    return check_value(value)
+
+
+def check_value(value: Value) -> Value:
+    """Raises: Malformed unless it is printable text of 1 to 256 characters, an integer of 64 bits with sign, true or false."""
+    match value:
+        case bool():
+            return value
+        case int() if -(2**63) <= value < 2**63:
+            return value
+        case str() if 1 <= len(value) <= MAX_VALUE_CHARACTERS and value.isprintable():
+            return value
+    raise Malformed(
+        "fact: not a value a fact can have",
+        f"Text of 1 to {MAX_VALUE_CHARACTERS} printable characters, an integer from -2^63 to 2^63-1, true or false.",
+    )
+
+
+def write_value(value: Value) -> bytes:
+    """What `read_value` reads. Raises: Misuse for a value that no fact can have."""
+    try:
+        return encode(check_value(value))
+    except Malformed as error:
+        raise Misuse(error.message, error.hint) from None
