@@ -309,11 +309,11 @@ def test_migrations_run_in_order(tmp_path: Path) -> None:
     Store.open(path, create=True).close()
     db = connect(path, write=True)
     try:
-        steps = (schema.Migration(version=2, sql="CREATE TABLE two (x)"), schema.Migration(version=3, sql="CREATE TABLE three (x)"))
-        assert not schema.needs_rebuild(db, steps, newest=3)
-        assert schema.version_of(db) == 3 and db.table_exists(None, "two") and db.table_exists(None, "three")
-        assert schema.needs_rebuild(db, (*steps, schema.Migration(version=4)), newest=4)
-        with pytest.raises(Unavailable, match="knows 1"):
+        steps = (schema.Migration(version=3, sql="CREATE TABLE two (x)"), schema.Migration(version=4, sql="CREATE TABLE three (x)"))
+        assert not schema.needs_rebuild(db, steps, newest=4)
+        assert schema.version_of(db) == 4 and db.table_exists(None, "two") and db.table_exists(None, "three")
+        assert schema.needs_rebuild(db, (*steps, schema.Migration(version=5)), newest=5)
+        with pytest.raises(Unavailable, match="knows 2"):
             schema.needs_rebuild(db)
     finally:
         db.close()

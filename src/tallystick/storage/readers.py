@@ -23,6 +23,7 @@ from tallystick.pair.pairing import PairType, Role, Suite
 from tallystick.storage.bodies import Bodies
 from tallystick.storage.book import COLUMNS, LEVEL_SHIFT, POSTED, TILE, mark_number
 from tallystick.storage.connection import connect, unavailable
+from tallystick.storage.gatereaders import GateReaders
 from tallystick.storage.rows import CheckpointRow, EntryRow, HouseRow, InboxItem, InviteRow, KeyRow, OpenEffect, PairRow, SeenCheckpoint
 from tallystick.storage.targets import behind, clause
 from tallystick.tlog.proof import consistency_proof, inclusion_proof, range_hash
@@ -43,6 +44,8 @@ class Readers:
         self._lock = threading.Lock()
         self._open: list[apsw.Connection] = []
         self._closed = False
+        self.gate = GateReaders(self)
+        """What the gate asks."""
 
     def close(self) -> None:
         """Close the connections of all threads."""
@@ -56,7 +59,7 @@ class Readers:
     @contextmanager
     def moment(self) -> Iterator[None]:
         """Inside, this thread's questions are all answered from one moment. Keep it short: the write-ahead log waits."""
-        if self._db().in_transaction:
+        if self.connection().in_transaction:
             yield  # already inside one
             return
         self._one("BEGIN")
@@ -359,18 +362,19 @@ class Readers:
 
     def _all(self, sql: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         try:
-            return list(self._db().execute(sql, tuple(arguments)))
+            return list(self.connection().execute(sql, tuple(arguments)))
         except apsw.Error as error:
             raise unavailable(error) from error
 
     def _one(self, sql: str, arguments: Sequence[Any] = ()) -> tuple[Any, ...] | None:
         try:
-            row: tuple[Any, ...] | None = self._db().execute(sql, tuple(arguments)).fetchone()
+            row: tuple[Any, ...] | None = self.connection().execute(sql, tuple(arguments)).fetchone()
         except apsw.Error as error:
             raise unavailable(error) from error
         return row
 
-    def _db(self) -> apsw.Connection:
+    def connection(self) -> apsw.Connection:
+        """This thread's own; it cannot write. Raises: Unavailable."""
         db: apsw.Connection | None = getattr(self._local, "db", None)
         if db is None or self._closed:
             with self._lock:
@@ -480,4 +484,5 @@ def _invite(row: tuple[Any, ...]) -> InviteRow:
         session=row[8],
         created=row[9],
         ended=row[10],
+        created_by=KeyId(row[11]) if row[11] else None,
     )

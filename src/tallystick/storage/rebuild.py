@@ -21,6 +21,7 @@ from tallystick.ledger import entry
 from tallystick.storage import schema
 from tallystick.storage.bodies import TAG_BYTES, Bodies
 from tallystick.storage.book import Book, Request
+from tallystick.storage.clear import refill
 from tallystick.storage.connection import connect, make_file, unavailable
 from tallystick.storage.leftovers import REBUILT
 from tallystick.storage.rows import CheckpointRow
@@ -52,6 +53,7 @@ def rebuild(source: Path, target: Path, progress: Callable[[int, int], None] | N
                     rows = list(old.execute(f"SELECT * FROM {table}"))
                     if rows:
                         new.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
+            _refill(new, source.parent / "bodies")
             new.pragma("synchronous", "full")
             new.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             row = new.execute("SELECT coalesce(max(idx) + 1, 0) FROM entries").fetchone()
@@ -61,6 +63,16 @@ def rebuild(source: Path, target: Path, progress: Callable[[int, int], None] | N
             new.close()
     except apsw.Error as error:
         raise unavailable(error) from error
+
+
+def _refill(new: apsw.Connection, folder: Path) -> None:
+    """What stands in clear beside the state, from the bodies that survive. Raises: apsw.Error, Unavailable."""
+    if folder.is_dir():
+        bodies = Bodies(folder)
+        try:
+            refill(new, bodies)
+        finally:
+            bodies.close()
 
 
 class BrokenRule(Unavailable):
@@ -137,6 +149,7 @@ def from_bundles(
             db.pragma("synchronous", "off")
             replay(db, told(), total, progress)
             db.executemany("INSERT INTO bodies VALUES (?, ?)", places)
+            _refill(db, bodies)
             db.execute("INSERT INTO checkpoints VALUES (?, ?, ?, ?)", (signed.size, signed.root, signed.time_ns, signed.note))
             db.pragma("synchronous", "full")
             db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
@@ -223,7 +236,7 @@ def differences(one: Path, other: Path, *, limit: int = 20) -> tuple[str, ...]:
         try:
             if schema.version_of(db) != schema.version_of(compared):
                 raise Misuse("the two databases have different schemas")
-            for table in (*schema.PROJECTED, *schema.KEPT):
+            for table in (*schema.PROJECTED, *schema.KEPT, *schema.FILLED):
                 columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
                 order = ", ".join(str(place + 1) for place in range(len(columns)))
                 left = db.execute(f"SELECT * FROM {table} ORDER BY {order}")

@@ -123,6 +123,7 @@ class InviteRow:
     session: bytes | None
     created: int
     ended: int | None
+    created_by: KeyId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,13 +14,16 @@ import apsw
 from tallystick.errors import Unavailable
 
 APPLICATION_ID: Final = 0x54414C4C  # "TALL", SQLite's application_id
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 PROJECTED: Final = (
     *("entries", "postings", "ids", "tree", "tiles"),
     *("house", "pairs", "keys", "invites", "streams", "signals", "proposals", "effects"),
+    *("grants", "facts", "sightings", "scopes", "contexts", "plan", "epoch"),
 )
 KEPT: Final = ("checkpoints", "bodies", "fresh", "erasing")
+FILLED: Final = ("clear",)
+"""Filled from the bodies that survive, in the transaction of their entry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +34,7 @@ class Migration:
     sql: str | None = None
 
 
-MIGRATIONS: Final[tuple[Migration, ...]] = ()
+MIGRATIONS: Final[tuple[Migration, ...]] = (Migration(version=2),)
 
 
 def version_of(db: apsw.Connection) -> int:

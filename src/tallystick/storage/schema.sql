@@ -1,4 +1,4 @@
--- The house's database, schema 1 (docs/spec/state.md). Everything but `checkpoints` and `bodies` is a projection of `entries`.
+-- The house's database, schema 2 (docs/spec/state.md). Everything but `checkpoints` and `bodies` is a projection of `entries`.
 
 CREATE TABLE entries (
   idx INTEGER PRIMARY KEY,
@@ -124,7 +124,8 @@ CREATE TABLE invites (
   expires_ns INTEGER NOT NULL,
   session BLOB,
   created INTEGER NOT NULL,
-  ended INTEGER
+  ended INTEGER,
+  created_by BLOB             -- the KeyId that signed it
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX invites_state ON invites (state);
 
@@ -144,12 +145,100 @@ CREATE TABLE signals (
 
 CREATE TABLE proposals (
   entry INTEGER PRIMARY KEY,
-  state TEXT NOT NULL CHECK (state IN ('held', 'approved', 'denied', 'ended', 'void')),
-  signal_hash BLOB NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('held', 'approved', 'begun', 'denied', 'ended', 'void')),
+  signal_hash BLOB NOT NULL,  -- SHA-256 of the signal's whole COSE bytes
+  signal_entry INTEGER,       -- the entry that holds it
+  key_id BLOB,                -- who signed it
   expires_ns INTEGER,
-  ended INTEGER
+  risk TEXT,
+  preconditions BLOB,
+  body BLOB,                  -- SHA-256 of the quarantined body
+  replaces INTEGER,
+  approved INTEGER,           -- the entry of its approval, and the key that signed that
+  approved_by BLOB,
+  ended INTEGER,              -- the entry that set `state` last
+  reason TEXT
 ) STRICT;
 CREATE INDEX proposals_state ON proposals (state);
+CREATE INDEX proposals_key ON proposals (key_id, state) WHERE key_id IS NOT NULL;
+CREATE INDEX proposals_by ON proposals (approved_by) WHERE approved_by IS NOT NULL;
+
+-- The gate (docs/spec/state.md, section 6). What a human signed beyond the row with which a key came in.
+CREATE TABLE grants (
+  entry INTEGER PRIMARY KEY,
+  state TEXT NOT NULL CHECK (state IN ('standing', 'suspended', 'withdrawn')),
+  subject BLOB NOT NULL,
+  classes TEXT NOT NULL,      -- words with spaces between
+  actions TEXT NOT NULL,
+  targets BLOB,               -- array of text, canonical CBOR
+  schedule TEXT,
+  place BLOB,                 -- commitment
+  expires_ns INTEGER,
+  granted_by BLOB NOT NULL,
+  changed INTEGER NOT NULL
+) STRICT;
+CREATE INDEX grants_subject ON grants (subject, state);
+CREATE INDEX grants_by ON grants (granted_by);
+
+CREATE TABLE facts (
+  entry INTEGER PRIMARY KEY,
+  state TEXT NOT NULL CHECK (state IN ('standing', 'suspended', 'withdrawn')),
+  subject BLOB NOT NULL,      -- the key it is about; empty: all
+  predicate TEXT NOT NULL,
+  value BLOB,                 -- canonical CBOR; NULL: personal, see `clear`
+  commitment BLOB,
+  observed_ns INTEGER NOT NULL,
+  until_ns INTEGER NOT NULL,  -- 2^63-1: without end
+  stated_by BLOB,             -- who signed it, or the signal from which the house took it
+  changed INTEGER NOT NULL
+) STRICT;
+CREATE INDEX facts_slice ON facts (subject, predicate, until_ns, entry) WHERE state = 'standing';
+CREATE INDEX facts_predicate ON facts (predicate, entry);
+CREATE INDEX facts_by ON facts (stated_by) WHERE stated_by IS NOT NULL;
+CREATE INDEX facts_suspended ON facts (entry) WHERE state = 'suspended';
+
+-- Where keys were seen; the place stands in `clear`, as long as it is not erased.
+CREATE TABLE sightings (
+  entry INTEGER PRIMARY KEY,
+  subject BLOB NOT NULL,
+  observed_ns INTEGER NOT NULL,
+  signal_hash BLOB            -- SHA-256 of the signature of the signal that said so
+) STRICT;
+CREATE INDEX sightings_near ON sightings (subject, observed_ns, entry);
+
+CREATE TABLE scopes (
+  scope BLOB PRIMARY KEY,     -- SHA-256 of the statement
+  entry INTEGER NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('open', 'used', 'suspended', 'ended', 'void')),
+  subject BLOB NOT NULL,
+  verb TEXT,
+  targets BLOB,               -- array of text, canonical CBOR
+  body BLOB,
+  origins BLOB,               -- KeyIds, one behind the other
+  uses INTEGER,               -- NULL: any number of times
+  used INTEGER NOT NULL,
+  until_ns INTEGER NOT NULL,
+  granted_by BLOB NOT NULL,
+  changed INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX scopes_subject ON scopes (subject, state);
+CREATE INDEX scopes_by ON scopes (granted_by);
+
+-- Open contexts only: what was delivered to a key since the context began.
+CREATE TABLE contexts (
+  subject BLOB PRIMARY KEY,
+  begun INTEGER NOT NULL,
+  last INTEGER NOT NULL,      -- the entry of the last delivery, `begun` before the first
+  count INTEGER NOT NULL,
+  edge BLOB NOT NULL,         -- of the Merkle tree over the references
+  signers BLOB NOT NULL,      -- every key behind what was delivered: KeyIds, ascending; 32 zero bytes: unknown
+  depth INTEGER NOT NULL      -- of the deepest signal delivered
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE plan (one INTEGER PRIMARY KEY CHECK (one = 1), entry INTEGER NOT NULL, plan BLOB NOT NULL) STRICT;
+
+-- The entries that changed last what the gate judges by: what humans decide (rights), and anything of it (state).
+CREATE TABLE epoch (one INTEGER PRIMARY KEY CHECK (one = 1), rights INTEGER NOT NULL, state INTEGER NOT NULL) STRICT;
 
 CREATE TABLE effects (
   begun INTEGER PRIMARY KEY,
@@ -168,3 +257,5 @@ CREATE TABLE erasing (slot INTEGER PRIMARY KEY) STRICT;  -- erased in the ledger
 CREATE TABLE targets (entry INTEGER PRIMARY KEY, target TEXT NOT NULL) STRICT;
 CREATE INDEX targets_by ON targets (target, entry);
 CREATE TABLE indexed (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER NOT NULL) STRICT;
+-- Clear values of places and personal facts, from the bodies that survive (storage/clear.py): written and erased with their entries.
+CREATE TABLE clear (entry INTEGER PRIMARY KEY, value BLOB NOT NULL) STRICT;  -- canonical CBOR

@@ -32,6 +32,7 @@ from tallystick.storage.disk import Disk
 from tallystick.storage.founding import found
 from tallystick.storage.leftovers import clear_copies
 from tallystick.storage.readers import Readers
+from tallystick.storage.rebuild import NEW, bring_home, clear, forget, rebuild, swap
 from tallystick.storage.rows import CheckpointRow
 from tallystick.storage.writer import MAX_GROUP_BYTES, MAX_GROUP_ENTRIES, Ticket, Writer
 from tallystick.tlog.tree import HASH_BYTES, leaf_hash, perfect_root
@@ -87,7 +88,9 @@ class Store(Readers):
             db = connect(path, write=True, vfs=vfs)
             try:
                 if schema.needs_rebuild(db):
-                    raise Unavailable("this ledger has an older schema", "Run `tally rebuild`.")
+                    db.close()
+                    _renew(path, lock, shared=shared)
+                    db = connect(path, write=True, vfs=vfs)
             except apsw.Error as error:
                 raise unavailable(error) from error
             store = cls(path, Book(db, Bodies(path.parent / "bodies", disk)), Bodies(path.parent / "bodies", disk), lock, vfs)
@@ -265,6 +268,24 @@ def _ticket(events: tuple[Event, ...], openings: Sequence[bytes], loop: asyncio.
     if ticket.size > MAX_GROUP_BYTES:
         raise Misuse(f"events recorded together have at most {MAX_GROUP_BYTES} bytes")
     return ticket
+
+
+def _renew(path: Path, lock: int, *, shared: bool) -> None:
+    """Bring a ledger of an older schema up to date: made again from its leaves, then put into its place. Raises: Unavailable."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Unavailable(
+            "this ledger has an older schema, and another process has it open", "Stop the house and start it again."
+        ) from None
+    clear(path)
+    bring_home(path)
+    rebuild(path, path.with_name(path.name + NEW))
+    before = swap(path)
+    if before is not None:
+        forget(before)
+    if shared:
+        fcntl.flock(lock, fcntl.LOCK_SH)
 
 
 def hold(path: Path, *, shared: bool) -> int:

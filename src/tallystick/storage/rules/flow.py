@@ -34,7 +34,10 @@ def signal_once(state: State, event: Event, index: int, leaf_of: Callable[[int],
 
 
 def _proposal(state: State, event: Event, index: int) -> None:
-    state.run("INSERT INTO proposals VALUES (?, 'held', ?, ?, NULL)", (index, event.blob("signal_hash"), event.number("expires") or None))
+    state.run(
+        "INSERT INTO proposals (entry, state, signal_hash, expires_ns) VALUES (?, 'held', ?, ?)",
+        (index, event.blob("signal_hash"), event.number("expires") or None),
+    )
 
 
 def _approval(state: State, event: Event, index: int) -> None:

@@ -109,6 +109,7 @@ def began(state: State, event: Event) -> None:
         "INSERT INTO house VALUES (1, 'open', NULL, 0, NULL, ?, ?, ?, 0, NULL)",
         (name, name, encode_keys(event) or b""),
     )
+    state.run("INSERT INTO epoch VALUES (1, 0, 0)")
 
 
 def _closed(state: State, event: Event, index: int) -> None:

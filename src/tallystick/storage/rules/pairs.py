@@ -21,7 +21,7 @@ def _invite_created(state: State, event: Event, index: int) -> None:
     if state.one("SELECT 1 FROM invites WHERE invite = ?", (event.blob("invite"),)) is not None:
         raise Refused("this invite exists already")
     state.run(
-        "INSERT INTO invites VALUES (?, 'open', ?, ?, ?, ?, ?, ?, NULL, ?, NULL)",
+        "INSERT INTO invites VALUES (?, 'open', ?, ?, ?, ?, ?, ?, NULL, ?, NULL, ?)",
         (
             event.blob("invite"),
             pair_type,
@@ -31,6 +31,7 @@ def _invite_created(state: State, event: Event, index: int) -> None:
             event.time_ns,
             event.number("expires"),
             index,
+            signer_of(event),
         ),
     )
 
