@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tallystick.canonical import Encodable, decode, encode
@@ -22,8 +22,10 @@ from tallystick.gate.opening import (
     encode_opening,
     make_opening,
     open_request,
+    open_signal,
     parse_opening,
 )
+from tallystick.gate.signal import Signal
 from tallystick.primitives import sha256
 from tests.gate.world import FULL, OPENING, SALTS, seed, signal, signed
 
@@ -48,6 +50,52 @@ def test_a_request_is_opened_as_by_hand(method: str, path: str, headers: list[tu
     opening = make_opening(SALTS, target=target, headers=fields, body=digest)
     raw, commitments = open_request(SALTS[:96], target=target, headers=fields, body=digest)
     assert (raw, (commitments, None)) == (encode_opening(opening), commitments_of(opening))
+
+
+def _both(claims: Signal, raw: bytes) -> list[object]:
+    """What the two ways of opening a signal say: the opening, or the kind of error."""
+    said: list[object] = []
+    for way in (_slowly, open_signal):
+        try:
+            said.append(way(claims, raw))
+        except (Malformed, Unproven) as error:
+            said.append(type(error))
+    return said
+
+
+def _slowly(claims: Signal, raw: bytes) -> tuple[Opening, bytes | None]:
+    opening = parse_opening(raw)
+    check_opening(claims, opening)
+    return opening, None if opening.place is None else encode([opening.place.salt, opening.place.value])
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_a_signal_is_opened_at_once_as_in_two_steps(data: st.DataObject) -> None:
+    """Whatever is committed to, and whichever byte of the opening is another: one pass says what reading and checking say."""
+    draw = data.draw
+    given: dict[str, Any] = {}
+    if draw(st.booleans()):
+        given["target"] = Target(method=draw(methods), path=draw(paths))
+    if draw(st.booleans()):
+        given["headers"] = end_to_end(draw(raw_headers))
+    if draw(st.booleans()):
+        given["body"] = draw(st.none() | st.builds(BodyDigest, length=st.integers(0, 2**63 - 1), sha256=st.just(SALT)))
+    for name in ("place", "sensor"):
+        if draw(st.booleans()):
+            given[name] = draw(values.filter(lambda value: value is not None))
+    if draw(st.integers(0, 3)) == 0:
+        given["observations"] = (draw(values),)
+    opening = make_opening(SALTS, **given)
+    claims, raw = signal(opening), encode_opening(opening)
+    first, second = _both(claims, raw)
+    assert first == second and isinstance(second, tuple) and second[0] == opening
+    changed = bytearray(raw)
+    for _ in range(draw(st.integers(1, 2))):
+        changed[draw(st.integers(0, len(raw) - 1))] = draw(st.integers(0, 255))
+    for foreign in (bytes(changed), raw + b"\0", raw[:-1], b""):
+        first, second = _both(claims, foreign)
+        assert first == second
 
 
 @pytest.mark.parametrize(

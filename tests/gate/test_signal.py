@@ -145,6 +145,33 @@ def test_a_command_takes_the_fast_reader() -> None:
     assert parse_plain(encode_signal(FULL)) is None
 
 
+def test_a_source_with_a_few_predecessors_takes_the_fast_reader() -> None:
+    """Up to eight references to signals, and classes that inherit; an entry, a ninth or one of them twice is for the full reader."""
+    references = tuple(seed(f"reference {number}") for number in range(9))
+    for many in range(9):
+        for kind in ("sensor", "sensor/camera", "sensor/camera/front-door"[:23]):
+            claims = replace(signal(), signal_class=kind, action="propose", verb="camera.frame", prev=references[:many])
+            payload = encode_signal(claims)
+            assert parse_plain(payload) == parse_any(payload) == claims
+    for prev in (references, (EntryRef(seed("origin"), 5),)):
+        payload = encode_signal(replace(signal(), prev=prev))
+        assert parse_plain(payload) is None
+        assert parse_payload(payload).prev == prev
+    twice = encode_signal(replace(signal(), prev=references[:2])).replace(references[1], references[0])
+    assert parse_plain(twice) is None
+    with pytest.raises(Malformed):
+        parse_payload(twice)
+
+
+@pytest.mark.parametrize("kind", ["sensor/", "sensor//a", "a/b/c/d", "/a", "sensor/-a"])
+def test_a_class_of_wrong_parts_passes_neither_reader(kind: str) -> None:
+    good = encode_signal(replace(signal(), signal_class="sensor/camera"))
+    changed = good.replace(b"\x6dsensor/camera", bytes((0x60 + len(kind),)) + kind.encode())
+    assert changed != good and parse_plain(changed) is None
+    with pytest.raises(Malformed):
+        parse_payload(changed)
+
+
 @pytest.mark.parametrize(
     ("good", "bad"),
     [

@@ -173,7 +173,7 @@ def decode(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPT
     """
     if len(data) > max_bytes:
         raise Malformed(f"canonical CBOR: {len(data)} bytes, at most {max_bytes} allowed")
-    reader = _Reader(bytes(data), max_items)
+    reader = Reader(bytes(data), max_items)
     try:
         value, end = reader.item(0, max_depth)
     except IndexError:
@@ -185,8 +185,11 @@ def decode(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPT
     return value
 
 
-class _Reader:
-    """One pass over the bytes; `left` is what remains of the item budget. An IndexError means: ends too early."""
+class Reader:
+    """One pass over the bytes; `left` is what remains of the item budget. An IndexError means: ends too early.
+
+    For `decode`, and for readers that need to know where a value begins and ends (gate/opening.py).
+    """
 
     __slots__ = ("data", "left", "size")
 

@@ -46,14 +46,16 @@ MAX_AGE_NS: Final = {
 }
 UNKNOWN_CLASS_AGE_NS: Final = 60 * _SECOND
 
-# The one encoding of a payload with the required fields only, no observations and no predecessor: nearly every command.
-# The expression leaves the lengths of class and verb and the shortest form of numbers to the code that uses it.
+# The one encoding of a payload with the required fields only, no observations and at most 8 predecessors, all of them signals: nearly
+# every command, and nearly every signal of a source. The expression leaves the lengths of class, verb and predecessors, the parts of a
+# class and the shortest form of numbers to the code that uses it.
 _PLAIN: Final = re.compile(
-    rb"\xaa\x01\x01\x02\x58\x20(.{32})\x03([\x61-\x77])([a-z][a-z0-9-]{0,22})"
+    rb"\xaa\x01\x01\x02\x58\x20(.{32})\x03([\x61-\x77])([a-z][a-z0-9/-]{0,22})"
     rb"\x04(?:\x64(read)|\x65(write|admin)|\x66(egress)|\x67(propose)|\x68(metadata))"
     rb"\x05([\x63-\x77])([a-z][a-z0-9-]{0,31}\.[a-z][a-z0-9-]{0,31})"
     rb"\x06([\xa0-\xa4])(?:\x01\x58\x20(.{32}))?(?:\x02\x58\x20(.{32}))?(?:\x03\x58\x20(.{32}))?(?:\x04\x58\x20(.{32}))?"
-    rb"\x07\x1b([\x00-\x7f].{7})\x08\x50(.{16})\x09([\x00-\x17]|\x18[\x18-\xff]|\x19.{2}|\x1a.{4})\x0a\x80",
+    rb"\x07\x1b([\x00-\x7f].{7})\x08\x50(.{16})\x09([\x00-\x17]|\x18[\x18-\xff]|\x19.{2}|\x1a.{4})\x0a"
+    rb"([\x80-\x88])((?:\x58\x20.{32}){0,8})",
     re.DOTALL,
 )
 _NOTHING: Final = (None,) * 5
@@ -188,7 +190,7 @@ def parse_plain(payload: bytes) -> Signal | None:
         return None
     (
         aud, kind_head, kind, read, other, egress, propose, metadata, verb_head, verb,
-        count, target, headers, body, place, issued_at, stream, n,
+        count, target, headers, body, place, issued_at, stream, n, links, references,
     ) = found.groups()  # fmt: skip
     said = (target is not None) + (headers is not None) + (body is not None) + (place is not None)
     issued_at_ns = int.from_bytes(issued_at, "big")
@@ -201,8 +203,15 @@ def parse_plain(payload: bytes) -> Signal | None:
         or issued_at_ns < 2**32
         or (len(n) == 3 and number < 256)
         or (len(n) == 5 and number < 65_536)
+        or len(references) != 34 * (links[0] - 0x80)
+        or (b"/" in kind and not _CLASS.fullmatch(str(kind, "ascii")))
     ):
         return None
+    prev: tuple[Reference, ...] = ()
+    if references:
+        prev = tuple([references[at : at + 32] for at in range(2, len(references), 34)])
+        if len(set(prev)) != len(prev):
+            return None
     return Signal(
         aud=aud,
         signal_class=str(kind, "ascii"),
@@ -212,6 +221,7 @@ def parse_plain(payload: bytes) -> Signal | None:
         issued_at_ns=issued_at_ns,
         stream=stream,
         n=number,
+        prev=prev,
     )
 
 
