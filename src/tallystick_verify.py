@@ -1,17 +1,14 @@
 #!/usr/bin/env python3
-"""tally-verify: checks what a tallystick house gave you, and shares not a line of code with it.
+"""tally-verify: checks the evidence that a tallystick house gave you, and shares not a line of code with it.
 
-    tally-verify evidence.tar --key VKEY            entries, what proves them, their openings      (tally log export)
-    tally-verify FOLDER --key VKEY                  published files: checkpoint and tile/          (C2SP tlog-tiles)
-    tally-verify FILE.tlog-proof --key VKEY --leaf HASH                                            (C2SP tlog-proof)
+    tally-verify evidence.tar --key VKEY            (made by `tally log export`: entries, what proves them, their openings)
 
-VKEY is the key of the log, from somebody you trust: without it the files only agree with themselves. Needs Python 3.11 and the
-package cryptography. Exit code: 0 proven, 3 not proven. Formats: docs/spec/ledger.md, evidence.md, signal.md; c2sp.org.
+VKEY is the key of the log, from somebody you trust: without it the file only agrees with itself. Needs Python 3.11 and the package
+cryptography. Exit code: 0 proven, 3 not proven. Formats: docs/spec/ledger.md, evidence.md, signal.md; c2sp.org.
 """
 
 import argparse
 import base64
-import functools
 import hashlib
 import re
 import struct
@@ -220,30 +217,6 @@ def node(left: bytes, right: bytes) -> bytes:
     return sha(b"\x01", left, right)
 
 
-def tree(row: list[bytes]) -> bytes:
-    if len(row) < 2:
-        return row[0] if row else sha()
-    middle = 1 << (len(row) - 1).bit_length() - 1
-    return node(tree(row[:middle]), tree(row[middle:]))
-
-
-def cosigned(leaves: dict[int, bytes], row: list[bytes]) -> list[str]:
-    """Whether each checkpoint that a pair cosigned, by the entries, is one of the tree over these leaf hashes."""
-    said: dict[int, list[tuple[int, bytes]]] = {}
-    for index, fields in ((index, decode(leaf)) for index, leaf in leaves.items()):
-        if fields.get(2) == 107 and fields.get(40) == "peer":
-            said.setdefault(fields[120], []).append((index, fields[121]))
-    wrong, edge = list[str](), list[bytes]()
-    for size, leaf in enumerate(row, 1):
-        edge.append(leaf)
-        for _ in range((size & -size).bit_length() - 1):
-            edge[-2:] = [node(*edge[-2:])]
-        for index, root in said.get(size, ()):
-            if functools.reduce(lambda right, left: node(left, right), reversed(edge)) != root:
-                wrong.append(f"entry {index}: a pair cosigned another history of {size} entries")
-    return wrong
-
-
 def joined(leaves: dict[int, bytes], size: int, proof: list[bytes]) -> bytes:
     """The root over known leaf hashes and, for everything between them, the next hash of the proof."""
     rest = iter(proof)
@@ -316,6 +289,7 @@ def check_entries(leaves: dict[int, bytes], openings: dict[int, bytes]) -> tuple
     return wrong, ", ".join(f"{number} {name}" for name, number in counts.items())
 
 
+README = "54caa0e975c2c35ec11b39126e0b5302fe0e226800d367f8e627ea8b0f380955"  # SHA-256 of the words for people
 NAMES = ("README.txt", "checkpoint", "vkeys", "selection", "leaves", "hashes", "proof", "openings", "SHA256SUMS")
 
 
@@ -364,6 +338,7 @@ def evidence(data: bytes, keys: list[Key]) -> tuple[list[str], str]:
     sums = "".join(f"{sha(content).hex()}  {name}\n" for name, content in members.items() if name != "SHA256SUMS").encode()
     both = zip(members, sums.splitlines(), members["SHA256SUMS"].splitlines(), strict=False)
     wrong = [f"{name} was changed, or its sum was" for name, right, there in both if right != there]
+    wrong += [] if sha(members["README.txt"]).hex() == README else ["README.txt does not say what it says in every evidence file"]
     need(sums == members["SHA256SUMS"] or wrong, "SHA256SUMS is not in its one form")
     lines = [line.split(" ") for line in members["vkeys"].decode("ascii", "replace").splitlines()]
     log, witnesses = ([Key(line[1]) for line in lines if len(line) == 2 and line[0] == word] for word in ("log", "witness"))
@@ -392,54 +367,6 @@ def evidence(data: bytes, keys: list[Key]) -> tuple[list[str], str]:
     return wrong + more, f"{counts}: in the log {origin}, under its checkpoint of {size} entries, seen by {seers}"
 
 
-def folder(path: Path, keys: list[Key]) -> tuple[list[str], str]:
-    """Published files: every entry, every tile of hashes, the root."""
-
-    def name(level: str, n: int, width: int) -> Path:
-        digits = f"{n:0{-(-len(str(n)) // 3) * 3}d}"
-        groups = [digits[at : at + 3] for at in range(0, len(digits), 3)]
-        whole = path / "tile" / level / "/".join([*(f"x{group}" for group in groups[:-1]), groups[-1]])
-        part = Path(f"{whole}.p") / str(width)
-        return part if width < 256 and part.exists() else whole
-
-    note = (path / "checkpoint").read_bytes()
-    size = parse(note.decode("utf-8", "replace").rpartition("\n\n")[0] + "\n")[1]
-    wrong: list[str] = []
-    leaves: dict[int, bytes] = {}
-    level: list[bytes] = []
-    for n in range(-(-size // 256)):
-        width = min(256, size - n * 256)
-        file = name("entries", n, width)
-        try:
-            block = records_of(file.read_bytes())[:width]
-            need(len(block) == width, "entries are missing")
-        except (OSError, Wrong) as error:
-            return [*wrong, f"{file.relative_to(path)}: {error}"], ""
-        leaves |= dict(enumerate(block, n * 256))
-        level += [sha(b"\0", leaf) for leaf in block]
-    tiles, rank = 0, 0
-    row = level
-    while row:
-        for n in range(-(-len(row) // 256)):
-            right = row[n * 256 : (n + 1) * 256]
-            file = name(str(rank), n, len(right))
-            there = rows(file.read_bytes())[: len(right)] if file.exists() else []
-            wrong += [
-                f"{file.relative_to(path)}, byte {at * 32}: not the hash of what lies below"
-                for at, made in enumerate(right)
-                if there[at : at + 1] != [made]
-            ]
-            tiles += 1
-        row, rank = [tree(row[at : at + 256]) for at in range(0, len(row) - len(row) % 256, 256)], rank + 1
-    more, counts = check_entries(leaves, {})
-    more += [] if more else cosigned(leaves, level)
-    log = log_keys(leaves, size)
-    pinned(log, keys)
-    origin, _, root, _ = checkpoint(note, log, [])
-    need(origin == log[0].name and tree(level) == root, "the entries do not lead to the root that was signed")
-    return wrong + more, f"{counts}, {tiles} tiles: the whole log {origin} under its checkpoint of {size} entries"
-
-
 def log_keys(leaves: dict[int, bytes], size: int) -> list[Key]:
     """The name and keys of the log, as its entries say: the origin, and what changed them since (rotated, restored, migrated)."""
     name = ""
@@ -454,51 +381,14 @@ def log_keys(leaves: dict[int, bytes], size: int) -> list[Key]:
     return [Key(f"{name}+{sha(name.encode(), bytes((10,)), raw)[:4].hex()}+{base64.b64encode(raw).decode()}") for raw in keys]
 
 
-def records_of(data: bytes) -> list[bytes]:
-    found: list[bytes] = []
-    at = 0
-    while at < len(data):
-        stop = at + 2 + int.from_bytes(data[at : at + 2], "big")
-        need(at + 2 <= len(data) and stop <= len(data), f"a bundle that is cut short at byte {at}, entry {len(found)} of it")
-        found.append(data[at + 2 : stop])
-        at = stop
-    return found
-
-
-def proof(data: bytes, keys: list[Key], leaf: bytes) -> tuple[list[str], str]:
-    text, _, note = data.partition(b"\n\n")
-    lines = text.decode("ascii", "replace").split("\n")
-    need(lines.pop(0) == "c2sp.org/tlog-proof@v1", "not a proof of this version")
-    if lines and lines[0].startswith("extra "):
-        b64(lines.pop(0)[6:])
-    need(lines and re.fullmatch("index (0|[1-9][0-9]{0,18})", lines[0]), "a proof without its index")
-    index, path = int(lines[0][6:]), [b64(line) for line in lines[1:]]
-    need(keys and leaf, "a proof is checked with --key and --leaf")
-    origin, size, root, _ = checkpoint(note, keys, [])
-    need(index < size, "an entry beyond the checkpoint")
-    inner, found = (index ^ (size - 1)).bit_length(), leaf
-    need(len(path) == inner + (index >> inner).bit_count(), "a proof of another length")
-    for at, sibling in enumerate(path):
-        found = node(sibling, found) if at >= inner or index >> at & 1 else node(found, sibling)
-    need(found == root, "the proof does not lead to the root that was signed")
-    return [], f"entry {index}: in the log {origin}, under its checkpoint of {size} entries"
-
-
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="tally-verify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", type=Path)
     parser.add_argument("--key", action="append", default=[], metavar="VKEY", help="a key of the log, from somebody you trust")
-    parser.add_argument("--leaf", default="", metavar="HASH", help="for a proof: the leaf hash of the entry")
     given = parser.parse_args()
-    keys: list[Key] = []
     try:
-        keys = [Key(text) for text in given.key]
-        if given.path.is_dir():
-            wrong, proven = folder(given.path / "tiles" if (given.path / "tiles").is_dir() else given.path, keys)
-        else:
-            data = given.path.read_bytes()
-            wrong, proven = proof(data, keys, bytes.fromhex(given.leaf)) if data.startswith(b"c2sp.org/") else evidence(data, keys)
+        wrong, proven = evidence(given.path.read_bytes(), [Key(text) for text in given.key])
     except (Wrong, KeyError, TypeError, ValueError, AttributeError, OSError, RecursionError) as error:
         wrong, proven = [str(error) or type(error).__name__], ""
     for line in wrong:
@@ -506,7 +396,7 @@ def main() -> int:
     if wrong:
         print(f"NOT PROVEN: {len(wrong)} findings")
         return 3
-    print(f"proven: {proven}" + ("" if keys else " (no --key: this agrees with itself, and nothing more)"))
+    print(f"proven: {proven}" + ("" if given.key else " (no --key: this agrees with itself, and nothing more)"))
     return 0
 
 
