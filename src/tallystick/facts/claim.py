@@ -8,8 +8,7 @@ about this very signal counts as about the key.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from tallystick.errors import Misuse
 from tallystick.facts.fact import Fact, Place, Sighting, Slice
@@ -39,12 +38,13 @@ PREDICATES: Final = (*SETTINGS, LIVENESS)
 _NONE: Final[Mapping[str, Fact]] = {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """A signal as rules see it. `target`: its path, empty for none; `place`: where it says it was made.
+class Claim(NamedTuple):
+    """A signal as rules see it; a tuple, because one is made for every signal.
 
-    `issued_at_ns`: by the signer's clock; `now_ns`: pair time of the house; both UTC.  `notes`: facts about this very signal, entry 0.
-    `reference`: of the signal: a sighting that it brought itself says nothing about it.
+    `target`: its path, empty for none.  `place`: where it says it was made.
+
+    `issued_at_ns`: by the signer's clock; `now_ns`: pair time of the house; both UTC.
+    `notes`: facts about this very signal, entry 0.  `reference`: of the signal: a sighting that it brought says nothing about it.
     """
 
     signal_class: str
@@ -58,8 +58,7 @@ class Claim:
     reference: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """A claim and the slice of the facts, by word. Made by `look`. `own`: about the key, `common`: about all; the newest of each word."""
 
     claim: Claim
@@ -74,6 +73,8 @@ class View:
     def setting(self, predicate: str) -> tuple[int, Fact | None]:
         """A number that rules measure with, and the fact that set it (None: the default)."""
         default, least, most = SETTINGS[predicate]
+        if not self.own and not self.common:
+            return default, None
         for facts in (self.own, self.common):
             fact = facts.get(predicate)
             if fact is not None and type(fact.value) is int and least <= fact.value <= most:

@@ -11,7 +11,6 @@ from typing import Final, TypeAlias
 from tallystick.canonical import Value
 from tallystick.facts.claim import View
 from tallystick.facts.fact import Fact, Sighting
-from tallystick.facts.rule import covers
 from tallystick.facts.schedule import WEEKDAYS, hour_and_weekday
 from tallystick.facts.transit import NO_TIME_KMH, least_speed_kmh, time_between_ns
 
@@ -55,13 +54,16 @@ class Words:
 
     def test(self) -> Test:
         """The function that decides it."""
-        read = _WORDS[self.subject]
-        match: Callable[[str, str], bool] = covers if self.subject == "class" else fits
-        values, wanted = self.values, not self.negated
+        read, wanted = _WORDS[self.subject], not self.negated
+        exact = frozenset(self.values)
+        if self.subject == "class":
+            begins = tuple(value + "/" for value in self.values)
+        else:
+            begins = tuple(value[:-1] for value in self.values if value.endswith("*"))
 
         def holds(view: View) -> bool:
             said = read(view)
-            return any(match(value, said) for value in values) is wanted
+            return (said in exact or said.startswith(begins)) is wanted
 
         return holds
 

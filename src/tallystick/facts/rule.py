@@ -50,11 +50,11 @@ class Objection:
 
 def object_to(view: View) -> tuple[Objection, ...]:
     """What the seven rules have to say, in their order. Raises: nothing."""
-    found: tuple[Objection, ...] = ()
-    for rule in _RULES:
-        objection = rule(view)
-        if objection is not None:
-            found += (objection,)
+    found = tuple(objection for rule in _RULES if (objection := rule(view)) is not None)
+    if view.slice.sightings:
+        found += _sightings(view)
+    if view.own and (objection := _liveness_contradiction(view)) is not None:
+        found += (objection,)
     return found
 
 
@@ -117,20 +117,6 @@ def _outside_place(view: View) -> Objection | None:
     return Objection(rule=OUTSIDE_PLACE, facts=entries(key.introduced), why="made outside the place the key was declared for")
 
 
-def _two_places(view: View) -> Objection | None:
-    found = _conflicts(view, same_time=True)
-    if not found:
-        return None
-    return Objection(rule=TWO_PLACES, facts=found, why="the key was seen at another place at the same time")
-
-
-def _impossible_transit(view: View) -> Objection | None:
-    found = _conflicts(view, same_time=False)
-    if not found:
-        return None
-    return Objection(rule=IMPOSSIBLE_TRANSIT, facts=found, why="no way between the sightings is fast enough")
-
-
 def _liveness_contradiction(view: View) -> Objection | None:
     noted = view.own.get(LIVENESS)
     if noted is None or noted.value != LIVENESS_FAILED:
@@ -138,32 +124,34 @@ def _liveness_contradiction(view: View) -> Objection | None:
     return Objection(rule=LIVENESS_CONTRADICTION, facts=entries(noted), why="liveness failed, and nothing since says otherwise")
 
 
-def _conflicts(view: View, *, same_time: bool) -> tuple[int, ...]:
-    """The entries behind sightings that rule the claim's place out: those whose times cannot be told apart, or those that can.
+def _sightings(view: View) -> tuple[Objection, ...]:
+    """Two places at once, and impossible transit: where times cannot be told apart, and where they can.
 
     Names of places conflict only at the same time: of the way between names nothing is known.
     """
     place, at_ns = view.claim.place, view.claim.issued_at_ns
-    if place is None or not view.slice.sightings:
+    if place is None:
         return ()
     limit_kmh, limited = view.setting(SPEED_LIMIT)
     uncertainty_s, uncertain = view.setting(CLOCK_UNCERTAINTY)
     overlap_s, overlaps = view.setting(PLACE_OVERLAP)
-    found: list[Fact | Sighting | None] = []
+    at_once: list[Fact | Sighting | None] = []
+    too_far: list[Fact | Sighting | None] = []
     for sighting in view.slice.sightings:
-        if view.is_own(sighting):
-            continue
-        named = isinstance(place, str)
-        together = named or abs(at_ns - sighting.observed_ns) <= 2 * uncertainty_s * _SECOND
-        if together is same_time and apart(
-            place,
-            sighting.place,
-            time_between_ns(at_ns, sighting.observed_ns, uncertainty_s),
-            limit_kmh=limit_kmh,
-            overlap_s=overlap_s,
-        ):
-            found += (sighting, uncertain, overlaps if named else limited)
-    return entries(*found)
+        time_ns = time_between_ns(at_ns, sighting.observed_ns, uncertainty_s)
+        if apart(place, sighting.place, time_ns, limit_kmh=limit_kmh, overlap_s=overlap_s) and not view.is_own(sighting):
+            if isinstance(place, str):
+                at_once += (sighting, uncertain, overlaps)
+            elif time_ns <= 4 * uncertainty_s * _SECOND:
+                at_once += (sighting, uncertain, limited)
+            else:
+                too_far += (sighting, uncertain, limited)
+    found: tuple[Objection, ...] = ()
+    if at_once:
+        found += (Objection(rule=TWO_PLACES, facts=entries(*at_once), why="the key was seen at another place at the same time"),)
+    if too_far:
+        found += (Objection(rule=IMPOSSIBLE_TRANSIT, facts=entries(*too_far), why="no way between the sightings is fast enough"),)
+    return found
 
 
 _RULES: Final[tuple[Callable[[View], Objection | None], ...]] = (
@@ -171,7 +159,4 @@ _RULES: Final[tuple[Callable[[View], Objection | None], ...]] = (
     _class_not_allowed,
     _outside_schedule,
     _outside_place,
-    _two_places,
-    _impossible_transit,
-    _liveness_contradiction,
 )

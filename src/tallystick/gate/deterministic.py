@@ -53,11 +53,12 @@ class Deterministic:
 def claim_of(candidate: Candidate) -> Claim:
     """The candidate as rules see it."""
     claims, opened = candidate.signal.claims, candidate.opening.target
+    target = opened.value if opened is not None else None
     return Claim(
         signal_class=claims.signal_class,
         action=claims.action,
         verb=claims.verb,
-        target="" if opened is None else candidate.opening.read_target().path,
+        target=str(target[1]) if isinstance(target, list) else "",
         place=candidate.place,
         issued_at_ns=claims.issued_at_ns,
         now_ns=candidate.now_ns,
