@@ -409,9 +409,9 @@ _PLACES: Final[Mapping[Kind, str]] = {
 
 
 def belongs(entry: int, reference: bytes, event: Event) -> bool:
-    """Whether an entry right behind a signal's was written with it: a finding, the proposal, a sighting, a fact that a layer noted."""
+    """Whether an entry right behind a signal's was written with it: a finding, the proposal, a sighting, a delivery, a noted fact."""
     match event.kind:
-        case Kind.FINDING | Kind.SIGHTING:
+        case Kind.FINDING | Kind.SIGHTING | Kind.DELIVERED:
             return event.blob("signal_hash") == reference
         case Kind.PROPOSAL:
             return event.get("cause") in (None, entry)

@@ -285,7 +285,7 @@ class _Teller:
         if clear.observations:
             yield f"  it says: {', '.join(map(quoted, clear.observations))}"
         if clear.place:
-            yield f"  made at {quoted(clear.place)}"
+            yield f"  made at {clear.place}"
         if clear.state == "erased":
             yield "  its opening was erased" + (f" (entry {clear.erased})" if clear.erased is not None else "") + "; the proofs still hold"
         if event.kind is Kind.SIGNAL:

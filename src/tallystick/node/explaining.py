@@ -1,0 +1,423 @@
+"""Explaining: which entry is meant, the story behind it, and everything about it that is not in the signals themselves.
+
+    with Machine.open(settings) as machine:
+        told = explain(machine.store, entry_of(machine.store, "1027"))
+        for line in told.lines: print(line)
+
+It reads the ledger and the state that follows from it, writes nothing, and needs no running house. What the layers would say today is
+asked of `rejudge`, where there is one.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Final
+
+from tallystick import canonical
+from tallystick.errors import Misuse, TallyError
+from tallystick.facts.fact import Place, read_place
+from tallystick.gate.opening import Opening, parse_opening
+from tallystick.gate.question import Finding
+from tallystick.keys.cose import UnprovenSign1
+from tallystick.keys.identity import PublicKey
+from tallystick.ledger import entry
+from tallystick.ledger.erasure import covered
+from tallystick.ledger.event import Event, Kind
+from tallystick.ledger.story import MAX_BREADTH, Said, Step, Story, read_said, verify_all
+from tallystick.ledger.story import explain as story_of
+from tallystick.ledger.telling import Clear, FactTold, Fate, Known, Opinion, Person, tell
+from tallystick.ledger.wording import plain_value, quoted, utc
+from tallystick.primitives import sha256
+from tallystick.storage.chain import Chain
+from tallystick.storage.sqlite import Store
+
+MIN_PREFIX: Final = 8  # hexadecimal digits of a reference
+MAX_LOOKED: Final = 65_536  # entries of other signals that are looked at for decisions and effects, in one story
+PAGE: Final = 256
+MAX_FATES: Final = 64  # of one key
+MAX_TEXTS: Final = 16  # that observations are told in
+MAX_PAGE: Final = 10_000
+MAX_OPENED: Final = 4_096  # openings read for one story
+MAX_REJUDGED: Final = 64  # steps that are judged anew without being asked for
+THREADS: Final = 2
+IN_THREADS: Final = 64  # signatures from which on threads pay
+
+Rejudge = Callable[[int], Sequence[Finding]]
+"""What all layers say of the signal of an entry with today's facts. Raises: the five."""
+
+_DECIDING: Final = (Kind.APPROVAL, Kind.PROPOSAL_DENIED, Kind.PROPOSAL_ENDED)
+_EFFECTS: Final = (Kind.EFFECT_BEGUN, Kind.EFFECT_DONE, Kind.EFFECT_FAILED, Kind.EFFECT_UNKNOWN)
+_CHANGING: Final = frozenset(("write", "egress", "admin"))
+_FATES: Final[Mapping[Kind, str]] = {
+    Kind.KEY_REVOKED: "revoked",
+    Kind.KEY_SUSPENDED: "suspended",
+    Kind.KEY_RESUMED: "resumed",
+    Kind.SIGNAL_FORK: "forked",
+    Kind.KEY_ROTATED: "rotated",
+}
+_BEHIND: Final = frozenset(map(int, (Kind.FINDING, Kind.SIGHTING, Kind.DELIVERED, Kind.PROPOSAL, Kind.FACT_ADDED, Kind.SCOPE_ENDED)))
+
+
+def entry_of(store: Store, text: str) -> int:
+    """The entry of the signal that is meant: a number, or the first 8 or more hexadecimal digits of its reference.
+
+    A number may also name what belongs to a signal: its finding, proposal or effect. Raises: Misuse: it names nothing, or several.
+    """
+    words = text.strip().lower().removeprefix("#")
+    if words.isascii() and words.isdigit() and int(words[:19]) < store.size() and len(words) < 19:
+        return _signal_of(store, int(words))
+    if not MIN_PREFIX <= len(words) <= 64 or set(words) - set("0123456789abcdef"):
+        raise Misuse(f"{text[:40]!r} names no signal", "name it by its entry, or by 8 or more digits of its reference; see `tally log`")
+    found = [index for index in Chain(store).like(words) if _reference_at(store, index).startswith(words)]
+    if len(found) != 1:
+        raise Misuse(f"{'several signals begin' if found else 'no signal begins'} with {words[:16]}", "see `tally log`")
+    return found[0]
+
+
+def _reference_at(store: Store, index: int) -> str:
+    row = store.entry(index)
+    try:
+        return "" if row is None else read_said(row.event.blob("signal")).reference.hex()
+    except TallyError:
+        return ""
+
+
+def _signal_of(store: Store, index: int) -> int:
+    """The signal to which an entry belongs."""
+    for _ in range(4):
+        row = store.entry(index)
+        if row is None:
+            break
+        event = row.event
+        if "signal" in event.fields and event.kind not in _DECIDING and event.kind is not Kind.FINDING:
+            return index
+        if event.kind is Kind.APPROVAL:
+            items = event.get("items")
+            index = items[0][0] if isinstance(items, tuple) and items else -1
+        elif event.get("signal_hash") is not None and event.kind is not Kind.PROPOSAL:
+            found = Chain(store).find(event.blob("signal_hash"))
+            if found is None:
+                break
+            index = found
+        elif event.get("cause") is not None or event.get("entry") is not None:
+            index = event.number("cause") if event.get("cause") is not None else event.number("entry")
+        elif event.kind is Kind.PROPOSAL:
+            return _before_proposal(store, index)
+        else:
+            break
+    raise Misuse(f"entry {index} holds no signal", "name the entry of a signal, a finding, a proposal or an effect; see `tally log`")
+
+
+def _before_proposal(store: Store, index: int) -> int:
+    """A proposal stands right behind its signal and the findings about it."""
+    for row in reversed(store.entries(max(0, index - PAGE), index, limit=PAGE)):
+        if row.event.kind is Kind.SIGNAL:
+            return row.index
+    raise Misuse(f"entry {index} holds no signal", "see `tally log`")
+
+
+def in_threads(claims: Sequence[tuple[UnprovenSign1, PublicKey]]) -> list[bool]:
+    """Check many signatures; the mathematics runs outside the interpreter's lock."""
+    if len(claims) < IN_THREADS:
+        return verify_all(claims)
+    half = -(-len(claims) // THREADS)
+    with ThreadPoolExecutor(THREADS) as pool:
+        parts = pool.map(verify_all, [claims[at : at + half] for at in range(0, len(claims), half)])
+        return [holds for part in parts for holds in part]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """A story with what is known about it. `lines`: in plain words."""
+
+    story: Story
+    known: Known
+
+    @property
+    def lines(self) -> list[str]:
+        """The story in plain words."""
+        return tell(self.story, self.known)
+
+
+def explain(store: Store, index: int, *, rejudge: Rejudge | None = None, quick: bool = False, all_now: bool = False) -> Told:
+    """The story of the signal of an entry.
+
+    Args: rejudge: what the layers say today; asked for the signal itself and those with something notable, at most 64 of them.
+        quick: no signature is checked, and no link is called proven.  all_now: every step is judged anew.
+    Raises: Misuse: it holds no signal.  Unavailable.
+    """
+    with store.moment():
+        ledger = _Ledger(store)
+        if ledger.event(index) is None:
+            raise Misuse(f"there is no entry {index}", f"this ledger has {store.size()} entries, counted from 0")
+        story = story_of(ledger, index, verify=None if quick else in_threads)
+        now = _opinions(story, rejudge, all_now=all_now)
+        persons = _persons(store, story)
+        clear = {step.entry: each for step in story.steps if (each := ledger.clear(step)) is not None}
+        known = Known(persons=persons, clear=_with_erasures(store, clear), facts=_facts(store, story, now), now=now)
+    return Told(story=story, known=known)
+
+
+class _Ledger:
+    """Entries for the story, from the database (ledger/story.py, Source)."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._chain = Chain(store)
+        self._origins: dict[bytes, bool] = {}
+        self._looked = 0
+        self._opened: dict[int, Opening | None] = {}
+
+    def event(self, index: int) -> Event | None:
+        row = self._chain.leaf(index)
+        return None if row is None else entry.decode(row[2])
+
+    def behind(self, index: int) -> Iterator[tuple[int, Event]]:
+        for at, kind, leaf in self._chain.behind(index):
+            if kind not in _BEHIND:
+                return
+            yield at, entry.decode(leaf)
+
+    def find(self, reference: bytes) -> int | None:
+        return self._chain.find(reference)
+
+    def is_origin(self, origin_hash: bytes) -> bool:
+        if not self._origins:
+            house = self._store.house()
+            names = {house.first_name, house.log_name}
+            names |= {row.event.text("log_name") for row in self._store.entries(kinds=(Kind.RESTORED,), limit=1_000)}
+            self._origins = {sha256(name.encode()): True for name in names}
+        return self._origins.get(origin_hash, False)
+
+    def public(self, key_id: bytes) -> PublicKey | None:
+        row = self._store.key(key_id)
+        return None if row is None else row.public
+
+    def delivered(self, key_id: bytes, begun: int, last: int) -> list[bytes]:
+        rows = self._store.entries(begun + 1, last + 1, kinds=(Kind.DELIVERED,), key=key_id, limit=MAX_BREADTH + 1)
+        events = [row.event for row in rows]
+        return [event.blob("signal_hash") for event in events if event.blob("subject") == key_id]
+
+    def outcome(self, index: int, proposals: Sequence[int], said: Said) -> Iterator[tuple[int, Event]]:
+        released = not proposals
+        if proposals:
+            for at, event in self._scan(proposals[0] + 1, _DECIDING, lambda leaf: True):
+                items = event.get("items")
+                named = {item[0] for item in items} if isinstance(items, tuple) else {event.number("entry")}
+                if not named & set(proposals):
+                    continue
+                yield at, event
+                released = released or event.kind is Kind.APPROVAL
+                if event.kind is Kind.PROPOSAL_ENDED and event.get("reason") in ("expired", "edited", "void", "released"):
+                    break
+                if event.kind is Kind.PROPOSAL_DENIED:
+                    return
+        if released and said.action in _CHANGING:
+            yield from self._effects(index, proposals, said)
+
+    def _effects(self, index: int, proposals: Sequence[int], said: Said) -> Iterator[tuple[int, Event]]:
+        """What was begun for it, and how each of that ended."""
+        ours = {index, *proposals}
+        names = [said.reference, *(canonical.encode(at) for at in ours)]
+        begun: set[int] = set()
+        ended = 0
+        for at, event in self._scan(index + 1, _EFFECTS, lambda leaf: any(name in leaf for name in names)):
+            if event.kind is Kind.EFFECT_BEGUN:
+                if event.blob("signal_hash") == said.reference or event.get("entry") in ours:
+                    begun.add(at)
+                    names.append(canonical.encode(at))
+                    yield at, event
+            elif event.get("entry") in begun:
+                ended += 1
+                yield at, event
+                if ended == len(begun):
+                    return
+
+    def _scan(self, start: int, kinds: tuple[Kind, ...], may: Callable[[bytes], bool]) -> Iterator[tuple[int, Event]]:
+        """Entries of these kinds from one on, as many as one story looks at. `may`: whether a leaf is worth decoding."""
+        while self._looked < MAX_LOOKED:
+            rows = self._store.entries(start, kinds=kinds, limit=PAGE)
+            for row in rows:
+                self._looked += 1
+                if may(row.leaf):
+                    yield row.index, row.event
+            if len(rows) < PAGE:
+                return
+            start = rows[-1].index + 1
+
+    def before(self, index: int, said: Said) -> int | None:
+        opening = self.opening(index)
+        if opening is None or opening.target is None:
+            return None
+        path = opening.read_target().path
+        rows = self._store.entries(0, index, key=said.key, kinds=(Kind.SIGNAL,), targets=(path,), newest_first=True, limit=1)
+        return rows[0].index if rows and not path.endswith("*") else None
+
+    def opening(self, index: int) -> Opening | None:
+        """The opening of an entry, while it lives; each is read once, and not more than 4,096."""
+        if index not in self._opened and len(self._opened) < MAX_OPENED:
+            try:
+                raw = self._store.opening(index)
+                self._opened[index] = None if raw is None else parse_opening(raw)
+            except TallyError:
+                self._opened[index] = None
+        return self._opened.get(index)
+
+    def clear(self, step: Step) -> Clear | None:
+        """What its opening says."""
+        if step.said is None or not step.said.commitments or step.event.kind is not Kind.SIGNAL:
+            return None
+        opening = self.opening(step.entry)
+        if opening is None:
+            return Clear(state="erased")
+        texts = [text for each in opening.observations for text in plain_value(each.value)]
+        return Clear(
+            state="kept",
+            target=_path(opening),
+            observations=tuple(texts[:MAX_TEXTS]),
+            place=_place(opening),
+        )
+
+
+def _path(opening: Opening) -> str:
+    """The target as people name it: without the route of the archive."""
+    if opening.target is None:
+        return ""
+    path = opening.read_target().path
+    return path.removeprefix("/v1/files")
+
+
+def _with_erasures(store: Store, clear: dict[int, Clear]) -> dict[int, Clear]:
+    """By which entry each lost opening was erased."""
+    lost = {index for index, each in clear.items() if each.state == "erased"}
+    if lost:
+        for row in store.entries(min(lost), kinds=(Kind.BODY_ERASED,), limit=MAX_PAGE):
+            for first, last in covered(row.event):
+                for index in [each for each in lost if first <= each <= last]:
+                    clear[index] = replace(clear[index], erased=row.index)
+                    lost.discard(index)
+    return clear
+
+
+def _opinions(story: Story, rejudge: Rejudge | None, *, all_now: bool) -> dict[int, tuple[Opinion, ...]]:
+    """What the layers say today: of the signal that is explained, of those with a finding, then of the others, up to the limit."""
+    if rejudge is None:
+        return {}
+    steps = [step for step in story.steps if step.event.kind is Kind.SIGNAL and step.said is not None]
+    if not all_now:
+        steps = sorted(steps, key=lambda step: (step.depth > 0, not step.findings, step.depth))[:MAX_REJUDGED]
+    found = {}
+    for step in steps:
+        try:
+            found[step.entry] = tuple(map(_opinion, rejudge(step.entry)))
+        except TallyError as error:
+            found[step.entry] = (Opinion(layer="crypto", outcome="unavailable", why=error.message),)
+    return found
+
+
+def _opinion(finding: Finding) -> Opinion:
+    return Opinion(
+        layer=finding.layer.value,
+        outcome=finding.outcome.value,
+        rule=finding.rule,
+        facts=finding.facts,
+        why=finding.why,
+        confidence_ppm=finding.confidence_ppm,
+    )
+
+
+def _persons(store: Store, story: Story) -> dict[bytes, Person]:
+    """The keys of the story and those that signed them in or decided: number, label, and what became of them."""
+    signers = dict.fromkeys(step.said.key for step in story.steps if step.said is not None)
+    others = [event.blob("key") for step in story.steps for _, event, *_ in step.beside if event.get("key") is not None]
+    waiting = [*signers, *dict.fromkeys(others)]
+    found: dict[bytes, Person] = {}
+    while waiting:
+        key_id = waiting.pop()
+        if key_id in found or (row := store.key(key_id)) is None:
+            continue
+        by = bytes(row.introduced_by) if row.introduced_by is not None else None
+        fates = tuple(_fates(store, key_id)) if key_id in signers else ()
+        found[key_id] = Person(
+            number=row.number, label=row.label, kind=row.kind, state=row.state, introduced=row.introduced, by=by, fates=fates
+        )
+        waiting += [each for each in (by, *(fate.by for fate in fates)) if each is not None]
+    return found
+
+
+def _fates(store: Store, key_id: bytes) -> Iterator[Fate]:
+    """What happened to a key after it came in."""
+    for row in store.entries(kinds=_FATES, key=key_id, limit=MAX_FATES):
+        event = row.event
+        if event.blob("subject") != key_id:
+            continue  # it signed what happened to another
+        what = _FATES[event.kind]
+        yield Fate(
+            entry=row.index,
+            time_ns=event.time_ns,
+            what=what,
+            how=event.text("revocation"),
+            since=event.number("since") if event.get("since") is not None else None,
+            reason=event.text("reason"),
+            by=event.blob("key") or None,
+        )
+
+
+def _facts(store: Store, story: Story, now: Mapping[int, tuple[Opinion, ...]]) -> dict[int, FactTold]:
+    """What the entries say that rules have named, and which were withdrawn since."""
+    named: set[int] = set()
+    for event in (event for step in story.steps for event in (step.event, *(each.event for each in step.findings))):
+        facts = event.get("facts")
+        named |= set(facts) if isinstance(facts, tuple) else set()
+    named |= {at for opinions in now.values() for opinion in opinions for at in opinion.facts}
+    if not named:
+        return {}
+    withdrawn = {row.event.number("entry"): row.index for row in store.entries(min(named), kinds=(Kind.FACT_WITHDRAWN,), limit=MAX_PAGE)}
+    rows = {at: store.entry(at) for at in sorted(named)[:MAX_OPENED]}
+    return {at: FactTold(entry=at, words=_fact_words(store, at, row.event), withdrawn=withdrawn.get(at)) for at, row in rows.items() if row}
+
+
+def _fact_words(store: Store, index: int, event: Event) -> str:
+    """`liveness: failed`, `seen at [52.5, 13.4] (erased)`, `key-revoked`."""
+    if event.kind is Kind.SIGHTING:
+        place = _clear_place(store, index)
+        return (
+            f"seen at {place}, {utc(event.number('observed'))}"
+            if place
+            else f"seen at a place that was erased, {utc(event.number('observed'))}"
+        )
+    if event.kind is not Kind.FACT_ADDED:
+        return event.kind.name.lower().replace("_", "-")
+    value = event.get("value")
+    if not isinstance(value, bytes):
+        return f"{event.text('predicate')}: personal"
+    try:
+        return f"{event.text('predicate')}: {', '.join(map(quoted, plain_value(canonical.decode(value)))) or 'yes'}"
+    except TallyError:
+        return event.text("predicate")
+
+
+def _clear_place(store: Store, index: int) -> str:
+    try:
+        raw = store.opening(index)
+        return "" if raw is None else _place(parse_opening(raw))
+    except TallyError:
+        return ""
+
+
+def _place(opening: Opening) -> str:
+    if opening.place is None:
+        return ""
+    try:
+        return place_words(read_place(opening.place.value))
+    except TallyError:
+        return ", ".join(map(quoted, plain_value(opening.place.value)))
+
+
+def place_words(place: Place) -> str:
+    """`52.52000 N 13.40500 E, within 50 m`, or its name."""
+    if isinstance(place, str):
+        return quoted(place)
+    north, east = place.latitude_e7 / 1e7, place.longitude_e7 / 1e7
+    within = f", within {place.radius_m} m" if place.radius_m else ""
+    return f"{abs(north):.5f} {'N' if north >= 0 else 'S'} {abs(east):.5f} {'E' if east >= 0 else 'W'}{within}"
