@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tallystick.cli.log import since
 from tallystick.cli.remote import Remote, byte_range, remote, same_house
-from tallystick.cli.text import NS, age, clock, printable, size, span, when
+from tallystick.cli.text import NS, age, clock, counted, printable, size, span, when
 from tallystick.errors import Misuse
 
 
@@ -113,3 +113,12 @@ def test_since() -> None:
     for text in ("", "0m", "m", "1w", "-1h", "1.5h", "2026-13-01", "22.11.2026", "٣h"):
         with pytest.raises(Misuse):
             since(text, now)
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "text"),
+    [(0, "entry", "0 entries"), (1, "entry", "1 entry"), (2_048, "entry", "2,048 entries"), (1, "pair", "1 pair"), (3, "pair", "3 pairs")],
+)
+def test_one_is_not_several(count: int, noun: str, text: str) -> None:
+    """A number agrees with what it counts."""
+    assert counted(count, noun) == text

@@ -9,7 +9,7 @@ from tallystick.cli.command import Call, command, passphrase_fd
 from tallystick.cli.output import Out, emit
 from tallystick.cli.shapes import Result
 from tallystick.cli.terminal import passphrase_asker, progress
-from tallystick.cli.text import age, size
+from tallystick.cli.text import age, counted, size
 from tallystick.errors import Misuse
 
 
@@ -82,7 +82,7 @@ def restore(
 
 
 def _show_restore(result: Result, out: Out) -> None:
-    out.line(f"{result['home']}: a {result['role']} as of {age(result['time_ns'], time.time_ns())}, {result['entries']} entries.")
+    out.line(f"{result['home']}: a {result['role']} as of {age(result['time_ns'], time.time_ns())}, {counted(result['entries'], 'entry')}.")
     if result["role"] == "house":
         out.line(
             "It is closed. `tally serve` lets its pairs show what they have seen (`tally restore --show`); then, on the owner's machine:"
@@ -101,14 +101,14 @@ def _show_closed(result: Result, out: Out) -> None:
         out.pairs(
             [
                 ("house", f"{result['house']} is closed: {result['closed']}"),
-                ("has", f"{result['entries']} entries" if result["entries"] is not None else ""),
+                ("has", counted(result["entries"], "entry") if result["entries"] is not None else ""),
                 ("owner", result["owner"] or "nobody named yet: `tally restore --owner KEYID` at the house"),
                 ("log", result["log"] or ""),
             ]
         )
         for seen in result["seen"]:
             out.line(
-                f"    somebody saw {seen['size']} entries, root {seen['root'][:16]}: what lies behind {result['entries']} is lost here"
+                f"    somebody saw {counted(seen['size'], 'entry')}, root {seen['root'][:16]}: what lies behind {result['entries']} is lost"
             )
     out.line()
     now_ns = time.time_ns()
@@ -119,7 +119,7 @@ def _show_closed(result: Result, out: Out) -> None:
             pair["type"],
             pair["state"],
             age(pair["last_knock_ns"], now_ns),
-            "-" if pair["showed"] is None else f"{pair['showed']} entries",
+            "-" if pair["showed"] is None else counted(pair["showed"], "entry"),
         )
         for pair in result["pairs"]
     ]

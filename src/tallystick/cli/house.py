@@ -9,7 +9,7 @@ from tallystick.cli.command import PAIR_TYPES, Call, command, pair_type, passphr
 from tallystick.cli.output import Out, emit
 from tallystick.cli.shapes import Result
 from tallystick.cli.terminal import count_down, passphrase_asker, qr_lines
-from tallystick.cli.text import age, size
+from tallystick.cli.text import age, counted, size
 
 SHORT_KEY: Final = 16
 
@@ -135,8 +135,12 @@ def _show_house(result: Result, out: Out) -> None:
             ("house", f"{result['house']} ({result['name']})"),
             ("id", result["id"]),
             ("we are", result["type"]),
-            ("ledger", f"{result['entries']} entries"),
-            ("open", f"{result['pairs_standing']} pairs, {result['sessions_open']} sessions, up for {result['uptime_seconds']} s"),
+            ("ledger", counted(result["entries"], "entry")),
+            (
+                "open",
+                f"{counted(result['pairs_standing'], 'pair')}, {counted(result['sessions_open'], 'session')}, "
+                f"up for {result['uptime_seconds']} s",
+            ),
         ]
     )
     if result["type"] == "ADMIN":
@@ -154,7 +158,7 @@ def _shown_space(result: Result) -> str:
 def _shown_publication(result: Result) -> str:
     if result["published"] is None:
         return ""
-    return f"{result['published']} entries" + (f"; NOT GOING ON: {result['publication']}" if result["publication"] else "")
+    return counted(result["published"], "entry") + (f"; NOT GOING ON: {result['publication']}" if result["publication"] else "")
 
 
 def _show_status(result: Result, out: Out) -> None:
@@ -168,7 +172,7 @@ def _show_status(result: Result, out: Out) -> None:
             ("house", result["house"] or ""),
             ("key", f"{result['key']} ({result['key_class']})"),
             ("listens", f"UDP {result['address']} port {result['port']}" if result["port"] else ""),
-            ("ledger", f"{result['entries']} entries" + (f", root {result['root'][:SHORT_KEY]}" if result["root"] else "")),
+            ("ledger", counted(result["entries"], "entry") + (f", root {result['root'][:SHORT_KEY]}" if result["root"] else "")),
             ("published", _shown_publication(result)),
             ("CLOSED", f"{result['closed']}. See `tally restore --help`." if result["closed"] else ""),
             ("disk", _shown_space(result)),

@@ -8,7 +8,7 @@ from tallystick.cli.command import Call, command, passphrase_fd, setting
 from tallystick.cli.output import Out, emit
 from tallystick.cli.shapes import Result
 from tallystick.cli.terminal import passphrase_asker, progress
-from tallystick.cli.text import size
+from tallystick.cli.text import counted, size
 
 
 @click.group("migrate", context_settings={"help_option_names": ["-h", "--help"]})
@@ -62,7 +62,7 @@ def send(call: Call, file: Path) -> None:
 
 
 def _show_send(result: Result, out: Out) -> None:
-    out.line(f"{result['file']}: {size(result['bytes'])}, {result['entries']} entries. SHA-256 {result['sha256']}")
+    out.line(f"{result['file']}: {size(result['bytes'])}, {counted(result['entries'], 'entry')}. SHA-256 {result['sha256']}")
 
 
 @command("receive", example="tally migrate receive attic.copy")

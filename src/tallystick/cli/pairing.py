@@ -9,7 +9,7 @@ from tallystick.cli.command import Call, command, pair_type, passphrase_fd
 from tallystick.cli.output import Out, emit
 from tallystick.cli.shapes import Result
 from tallystick.cli.terminal import confirmer, passphrase_asker, show_words
-from tallystick.cli.text import age
+from tallystick.cli.text import age, counted
 from tallystick.pair.statement import SEVER_REASONS
 
 _DENIALS: Final = ("denied", "wrong-words", "unknown-machine")
@@ -166,4 +166,4 @@ def sever(call: Call, name: str, reason: str, passphrase_fd: int | None) -> None
 
 def _show_sever(result: Result, out: Out) -> None:
     told = "the other end was told" if result["told"] else "the other end will meet silence"
-    out.line(f"{result['name']} is severed: {result['sessions_cut']} sessions cut, {told} (entry {result['entry']}).")
+    out.line(f"{result['name']} is severed: {counted(result['sessions_cut'], 'session')} cut, {told} (entry {result['entry']}).")

@@ -12,7 +12,7 @@ from tallystick.cli.log import since as moment
 from tallystick.cli.output import Out, emit
 from tallystick.cli.shapes import Result
 from tallystick.cli.terminal import live_line
-from tallystick.cli.text import clock, printable, size
+from tallystick.cli.text import clock, counted, printable, size
 from tallystick.errors import Unproven
 
 _FILE = click.Path(path_type=Path)
@@ -92,12 +92,12 @@ def _show_verify(result: Result, out: Out) -> None:
     if result["attested"]:
         out.line(f"The first {result['attested']:,} entries were witnessed by the policy's quorum.")
     if not result["ok"]:
-        out.line(f"NOT PROVEN: {len(result['findings'])} findings.")
+        out.line(f"NOT PROVEN: {counted(len(result['findings']), 'finding')}.")
     elif result["checkpoint"] is None:
         out.line(f"{result['entries']:,} entries agree with each other; no signed checkpoint covers them.")
     else:
         out.line(
-            f"Proven: {result['entries']:,} entries, {result['checkpoint']:,} of them under a checkpoint that {result['origin']} signed."
+            f"Proven: {counted(result['entries'], 'entry')}, {result['checkpoint']:,} of them under a checkpoint of {result['origin']}."
         )
 
 
@@ -129,7 +129,7 @@ def prove(call: Call, index: int, target: Path | None) -> None:
 
 
 def _show_prove(result: Result, out: Out) -> None:
-    out.line(f"{result['file']}: entry {result['entry']}, under the checkpoint of {result['size']:,} entries.")
+    out.line(f"{result['file']}: entry {result['entry']}, under the checkpoint of {counted(result['size'], 'entry')}.")
     out.line(f"Its leaf hash: {result['leaf_hash']}")
 
 
@@ -170,8 +170,8 @@ def export(call: Call, target: Path, start: int, stop: int | None, since_: str |
 
 
 def _show_export(result: Result, out: Out) -> None:
-    out.line(f"{result['file']}: {result['entries']:,} entries, {result['openings']:,} openings, {size(result['bytes'])}.")
-    seen = f", cosigned by {len(result['witnesses'])} pairs" if result["witnesses"] else ""
-    out.line(f"Under the checkpoint of {result['size']:,} entries{seen}. Recorded as entry {result['entry']}.")
+    out.line(f"{result['file']}: {counted(result['entries'], 'entry')}, {counted(result['openings'], 'opening')}, {size(result['bytes'])}.")
+    seen = f", cosigned by {counted(len(result['witnesses']), 'pair')}" if result["witnesses"] else ""
+    out.line(f"Under the checkpoint of {counted(result['size'], 'entry')}{seen}. Recorded as entry {result['entry']}.")
     for vkey in result["vkeys"]:
         out.line(f"log key: {vkey[:120]}{'...' if len(vkey) > 120 else ''}")

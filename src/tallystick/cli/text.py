@@ -40,6 +40,12 @@ def size(count: int) -> str:
     return f"{count} B" if unit == 0 else f"{amount:.1f} {_UNITS[unit]}"
 
 
+def counted(count: int, noun: str) -> str:
+    """A number and what it counts: 1 entry, 2,048 entries."""
+    several = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else several}"
+
+
 def span(seconds: float) -> str:
     """A duration in its largest unit, rounded down: 59 s, 3 min, 2 h, 5 d, 1 y."""
     for length, unit in _SPANS:
