@@ -252,8 +252,8 @@ def parse_statement(raw: bytes) -> Statement:
             return SignalApprove(root=_hash(root), proposals=entries, expires_ns=_whole(expires), scope=more)
         case {"proposal": proposal, "reason": reason, **rest} if verb == "signal.deny" and not rest:
             return SignalDeny(proposal=_index(proposal), reason=_word(reason))
-        case {"subject": subject, **terms} if verb == "scope.grant":
-            return ScopeGrant(subject=KeyId(_hash(subject)), terms=_terms({**terms}))
+        case {"subject": subject, "scope": terms, **rest} if verb == "scope.grant" and not rest:
+            return ScopeGrant(subject=KeyId(_hash(subject)), terms=_terms(terms))
         case {"scope": scope, **rest} if verb == "scope.withdraw" and not rest:
             return ScopeWithdraw(scope=_hash(scope))
         case {"plan": dict(plan), **rest} if verb == "gate.plan" and not rest:
@@ -306,7 +306,7 @@ def _fields(statement: Statement) -> dict[str, Encodable]:
         case SignalDeny() as s:
             return {"proposal": s.proposal, "reason": s.reason}
         case ScopeGrant() as s:
-            return {"subject": bytes(s.subject), **terms_fields(s.terms)}
+            return {"subject": bytes(s.subject), "scope": terms_fields(s.terms)}
         case ScopeWithdraw() as s:
             return {"scope": s.scope}
         case GatePlan() as s:
