@@ -24,19 +24,26 @@ class Tree:
 
     def append(self, leaf_hashes: Sequence[bytes]) -> Self:
         """The tree with more leaves, given their hashes (tlog.tree.leaf_hash), in order."""
-        size = self.size
-        if size + len(leaf_hashes) > MAX_SIZE:
+        return self.grow(leaf_hashes, MAX_SIZE.bit_length())[0]
+
+    def grow(self, leaf_hashes: Sequence[bytes], level: int) -> tuple[Self, list[bytes]]:
+        """`append`, and the roots of the perfect trees of 2**level leaves that it made whole, in order: those of tiles."""
+        size = self.size + len(leaf_hashes)
+        if size > MAX_SIZE:
             raise AssertionError("a tree has less than 2**63 leaves")
-        edge = list(self.edge)
-        new = _new
-        for leaf in leaf_hashes:
-            bits = size
-            while bits & 1:
-                leaf = new(b"\x01" + edge.pop() + leaf).digest()
-                bits >>= 1
-            edge.append(leaf)
-            size += 1
-        return type(self)(size, tuple(edge))
+        left, edge, roots = list(self.edge), list[bytes](), list[bytes]()
+        row, bits, new = list(leaf_hashes), self.size, _new
+        while row:  # the nodes of one level that are new, from the leaves upwards
+            if level == 0:
+                roots = row[:]
+            if bits & 1:
+                row.insert(0, left.pop())
+            if len(row) & 1:
+                edge.append(row.pop())
+            row = [new(b"\x01" + one + other).digest() for one, other in zip(row[::2], row[1::2], strict=True)]
+            bits >>= 1
+            level -= 1
+        return type(self)(size, (*left, *reversed(edge))), roots
 
     def root(self) -> bytes:
         """The root, 32 bytes."""

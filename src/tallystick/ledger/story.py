@@ -17,23 +17,17 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
-from tallystick import canonical
 from tallystick.errors import Malformed, TallyError, Unproven
-from tallystick.keys.cose import UnprovenSign1, parse_sign1
+from tallystick.keys.cose import UnprovenSign1
 from tallystick.keys.identity import PublicKey
 from tallystick.ledger.event import Event, Kind
+from tallystick.ledger.said import Reference, Said, approval_flaw, belongs, context_root, read_said
 from tallystick.primitives import sha256
-from tallystick.tlog.tree import HASH_BYTES, leaf_hash, root_of
 
 MAX_DEPTH: Final = 4_096  # links between the signal that is explained and one behind it
 MAX_BREADTH: Final = 4_096  # predecessors of one signal, its context included
 MAX_STEPS: Final = 16_384  # signals in one story
 MAX_BESIDE: Final = 256  # entries right behind a signal that may belong to it: four layers, a proposal, facts that were noted
-BODY_TAG: Final = b"tally body v1"
-
-EntryRef = tuple[bytes, int]
-"""The hash of a log's origin, and an entry in it."""
-Reference = bytes | EntryRef
 
 
 class Signature(StrEnum):
@@ -52,21 +46,6 @@ class How(StrEnum):
     SIGNED = "signed"  # its reference stands in the bytes that the key signed
     CONTEXT = "context"  # the house delivered it to that key before it spoke
     TARGET = "target"  # the same key asked about the same target before
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """What a signal's own bytes say. As a value it proves nothing: `Step.signature` tells whether the key signed it."""
-
-    key: bytes
-    reference: bytes
-    signal_class: str
-    action: str
-    verb: str
-    issued_at_ns: int
-    prev: tuple[Reference, ...]
-    commitments: Mapping[int | str, canonical.Value] = field(repr=False)
-    sign1: UnprovenSign1 = field(repr=False)
 
 
 class Link(NamedTuple):
@@ -174,44 +153,6 @@ def _holds(sign1: UnprovenSign1, public: PublicKey) -> bool:
     except (Malformed, Unproven):
         return False
     return True
-
-
-def read_said(cose: bytes) -> Said:
-    """The places of a signal that a story needs. Raises: Malformed when it is no signal of version 1."""
-    sign1 = parse_sign1(cose)
-    payload = canonical.decode(sign1.payload)
-    if not isinstance(payload, dict):
-        raise Malformed("a signal's payload is a map")
-    match payload.get(3), payload.get(4), payload.get(5), payload.get(6), payload.get(7), payload.get(10):
-        case str(signal_class), str(action), str(verb), dict(commitments), int(issued_at_ns), list(prev):
-            return Said(
-                key=bytes(sign1.kid),
-                reference=sha256(sign1.signature),
-                signal_class=signal_class,
-                action=action,
-                verb=verb,
-                issued_at_ns=issued_at_ns,
-                prev=tuple(_reference(each) for each in prev),
-                commitments=commitments,
-                sign1=sign1,
-            )
-        case _:
-            raise Malformed("a signal names its class, action, verb, commitments, time and predecessors")
-
-
-def _reference(value: object) -> Reference:
-    match value:
-        case bytes(hashed) if len(hashed) == HASH_BYTES:
-            return hashed
-        case [bytes(origin), int(index)] if len(origin) == HASH_BYTES and index >= 0 and index is not True and index is not False:
-            return origin, index
-        case _:
-            raise Malformed("a predecessor is a hash, or an origin's hash and an entry")
-
-
-def context_root(references: Sequence[bytes]) -> bytes:
-    """The Merkle root over the references that were delivered (RFC 6962), as it stands in `context`."""
-    return root_of([leaf_hash(reference) for reference in references])
 
 
 def explain(source: Source, entry: int, *, verify: Verify | None = verify_all) -> Story:
@@ -406,41 +347,3 @@ _PLACES: Final[Mapping[Kind, str]] = {
     Kind.EFFECT_FAILED: "effects",
     Kind.EFFECT_UNKNOWN: "effects",
 }
-
-
-def belongs(entry: int, reference: bytes, event: Event) -> bool:
-    """Whether an entry right behind a signal's was written with it: a finding, the proposal, a sighting, a delivery, a noted fact."""
-    match event.kind:
-        case Kind.FINDING | Kind.SIGHTING | Kind.DELIVERED:
-            return event.blob("signal_hash") == reference
-        case Kind.PROPOSAL:
-            return event.get("cause") in (None, entry)
-        case Kind.FACT_ADDED | Kind.SCOPE_ENDED:
-            return event.get("cause") == entry
-        case _:
-            return False
-
-
-def approval_flaw(event: Event, proposals: Mapping[int, Event]) -> str:
-    """Why an approval in the ledger does not prove that a person signed exactly these proposals; empty when it does.
-
-    Its signature is checked elsewhere. Here: the statement in clear is what was signed, its root is over the items of the entry, and
-    each item of ours is of the very signal that was held.
-    """
-    try:
-        said = read_said(event.blob("signal"))
-        body, items = event.blob("statement"), event.get("items")
-        committed = sha256(BODY_TAG, event.blob("statement_salt"), canonical.encode([len(body), sha256(body)]))
-        stated = canonical.decode(body, max_depth=8)
-    except TallyError as error:
-        return error.message
-    if said.commitments.get(3) != committed or not isinstance(stated, dict) or not isinstance(items, tuple):
-        return "the statement in clear is not the one that was signed"
-    if said.signal_class != "human" or stated.get("verb") != said.verb:
-        return "its signal is not a person's statement"
-    if stated.get("root") != root_of([leaf_hash(canonical.encode(list(item))) for item in items]):
-        return "the items of the entry are not those that were signed"
-    mine = {entry: signal_hash for entry, signal_hash in items if entry in proposals}
-    if not mine or any(proposals[entry].blob("signal_hash") != signal_hash for entry, signal_hash in mine.items()):
-        return "it names another signal than the one that was held"
-    return ""

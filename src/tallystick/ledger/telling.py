@@ -18,6 +18,7 @@ from tallystick.ledger.wording import AS_IS, PHRASES, layer_sentence, quoted, ut
 MAX_TOLD: Final = 12  # steps in the short account, besides those with something notable
 MAX_NOTABLE: Final = 50
 MAX_NAMED: Final = 3  # causes in one sentence
+MAX_ENTRIES: Final = 8  # that a rule rests on, in one line
 _WHY: Final[Mapping[str, str]] = {
     "rights": "the keys behind it may not do this",
     "layer": "a layer of the gate said no",
@@ -62,7 +63,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clear:
-    """What a signal's opening says. `state`: kept, erased, or none where nothing was committed to; `erased`: by which entry."""
+    """What a signal's opening says. `state`: kept, erased, wrong (not what was signed), or none; `erased`: by which entry."""
 
     state: str = "none"
     target: str = ""
@@ -136,7 +137,7 @@ class _Teller:
             if step.said is not None:
                 yield f"The {self._noun(step)} was signed by {self.key(step.said.key)}."
                 if step.signature in (Signature.FAILS, Signature.NO_KEY):
-                    yield f"Its signature: {step.signature}."
+                    yield f"{_signature(step.signature).capitalize()}."
             for finding in step.findings:
                 yield self._finding(finding.event) + "."
         if len(self.story.steps) > told:
@@ -261,10 +262,7 @@ class _Teller:
 
     def _rests(self, event: Event) -> str:
         facts = event.get("facts")
-        if not isinstance(facts, tuple) or not facts:
-            return ""
-        named = ", ".join(map(str, facts[:8])) + (f" and {len(facts) - 8} more" if len(facts) > 8 else "")
-        return f" (by {'entry' if len(facts) == 1 else 'entries'} {named})"
+        return _entries(facts) if isinstance(facts, tuple) else ""
 
     # --- Step by step ----------------------------------------------------------------------------------------------------
 
@@ -279,13 +277,15 @@ class _Teller:
         what = f"{said.verb} ({said.action})" if said is not None else self._noun(step)
         yield f"Entry {step.entry}, {utc(event.time_ns)}: {what}{self._of(step)}"
         if said is not None:
-            yield f"  signed by {self.key(said.key)}, class {said.signal_class}; the signature: {step.signature}"
+            yield f"  signed by {self.key(said.key)}, class {said.signal_class}; {_signature(step.signature)}"
             yield from self._person(said.key)
         clear = self.known.clear.get(step.entry, Clear())
         if clear.observations:
             yield f"  it says: {', '.join(map(quoted, clear.observations))}"
         if clear.place:
             yield f"  made at {clear.place}"
+        if clear.state == "wrong":
+            yield "  ITS OPENING IS NOT WHAT WAS SIGNED: nothing of it is told"
         if clear.state == "erased":
             yield "  its opening was erased" + (f" (entry {clear.erased})" if clear.erased is not None else "") + "; the proofs still hold"
         if event.kind is Kind.SIGNAL:
@@ -293,8 +293,8 @@ class _Teller:
         for finding in step.findings:
             yield f"  then: {self._finding(finding.event)} (entry {finding.entry})"
         yield from self._named_facts(step)
-        yield from map(self._decision, (*step.proposals, *step.decisions))
-        yield from map(self._effect, step.effects)
+        for each in sorted((*step.proposals, *step.decisions, *step.effects), key=lambda each: each.entry):
+            yield self._effect(each) if each in step.effects else self._decision(each)
         for opinion in self.known.now.get(step.entry, ()):
             yield f"  now: {self._opinion(opinion)}"
         if step.context:
@@ -357,7 +357,7 @@ class _Teller:
                     else f", {event.number('uses')} times"
                 )
                 reason = f", reason {event.text('reason')}" if event.get("reason") else ""
-                return f"  approved by {self._signer(each)}{scope}{reason} ({at}); the signature: {each.signature}{wrong}"
+                return f"  approved by {self._signer(each)}{scope}{reason} ({at}); {_signature(each.signature)}{wrong}"
             case Kind.PROPOSAL_DENIED:
                 reason = f", reason {event.text('reason')}" if event.get("reason") else ""
                 return f"  denied by {self._signer(each)}{reason} ({at})"
@@ -380,8 +380,7 @@ class _Teller:
         what = PHRASES.get(opinion.rule, opinion.rule.replace("-", " ")) or opinion.why
         if not what and opinion.confidence_ppm is not None:
             what = f"confidence {opinion.confidence_ppm / 10_000:.0f} %"
-        facts = f" (by entries {', '.join(map(str, opinion.facts[:8]))})" if opinion.facts else ""
-        return layer_sentence(opinion.layer, opinion.outcome, what) + facts
+        return layer_sentence(opinion.layer, opinion.outcome, what) + _entries(opinion.facts)
 
     def _link(self, link: Link) -> str:
         named = link.reference.hex()[:16] if isinstance(link.reference, bytes) else f"{link.reference[0].hex()[:8]}/{link.reference[1]}"
@@ -403,3 +402,23 @@ class _Teller:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _entries(facts: tuple[int, ...]) -> str:
+    """` (entries 6, 8)`: what a rule rests on."""
+    if not facts:
+        return ""
+    named = ", ".join(map(str, facts[:MAX_ENTRIES])) + (f" and {len(facts) - MAX_ENTRIES} more" if len(facts) > MAX_ENTRIES else "")
+    return f" ({'entry' if len(facts) == 1 else 'entries'} {named})"
+
+
+def _signature(signature: Signature) -> str:
+    match signature:
+        case Signature.HOLDS:
+            return "the signature holds"
+        case Signature.FAILS:
+            return "THE SIGNATURE DOES NOT HOLD"
+        case Signature.NO_KEY:
+            return "the key is not known here, so its signature proves nothing"
+        case _:
+            return "the signature was not checked"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from tallystick.ledger.event import Event
-from tallystick.ledger.story import Said
+from tallystick.ledger.said import Said
 
 MAX_QUOTED: Final = 80  # characters of a clear value
 _PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -88,7 +88,7 @@ def layer_sentence(layer: str, outcome: str, what: str) -> str:
         case "pass":
             return f"{name} passed it"
         case "reject":
-            return f"{name} rejected it: {what}" if what else f"{name} rejected it"
+            return f"{name} noted {what} and rejected it" if what else f"{name} rejected it"
         case "noted":
             return f"{name} noted {what or 'something'}"
         case "low":

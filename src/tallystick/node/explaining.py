@@ -16,14 +16,15 @@ from typing import Final
 from tallystick import canonical
 from tallystick.errors import Misuse, TallyError
 from tallystick.facts.fact import Place, read_place
-from tallystick.gate.opening import Opening, parse_opening
+from tallystick.gate.opening import TAGS, Opening, commit, parse_opening
 from tallystick.gate.question import Finding
 from tallystick.keys.cose import UnprovenSign1
 from tallystick.keys.identity import PublicKey
 from tallystick.ledger import entry
 from tallystick.ledger.erasure import covered
 from tallystick.ledger.event import Event, Kind
-from tallystick.ledger.story import MAX_BREADTH, Said, Step, Story, read_said, verify_all
+from tallystick.ledger.said import Said, read_said
+from tallystick.ledger.story import MAX_BREADTH, Step, Story, verify_all
 from tallystick.ledger.story import explain as story_of
 from tallystick.ledger.telling import Clear, FactTold, Fate, Known, Opinion, Person, tell
 from tallystick.ledger.wording import plain_value, quoted, utc
@@ -270,6 +271,8 @@ class _Ledger:
         opening = self.opening(step.entry)
         if opening is None:
             return Clear(state="erased")
+        if not _fits(step.said, opening):
+            return Clear(state="wrong")
         texts = [text for each in opening.observations for text in plain_value(each.value)]
         return Clear(
             state="kept",
@@ -277,6 +280,15 @@ class _Ledger:
             observations=tuple(texts[:MAX_TEXTS]),
             place=_place(opening),
         )
+
+
+def _fits(said: Said, opening: Opening) -> bool:
+    """Whether what is told of an opening is what was signed."""
+    told = [(1, opening.target), (4, opening.place)]
+    seen = [commit(TAGS[5], each.salt, each.value) for each in opening.observations]
+    return all(each is None or said.commitments.get(number) == commit(TAGS[number], each.salt, each.value) for number, each in told) and (
+        said.commitments.get(5, []) == seen
+    )
 
 
 def _path(opening: Opening) -> str:
