@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from tallystick.errors import Misuse, Refused, Unavailable
 from tallystick.service import verbs
-from tallystick.service.verbs import MAX_RUNNING, Ended, Ending, Program, Programs, check_named
+from tallystick.service.program import Program
+from tallystick.service.verbs import MAX_RUNNING, Ended, Ending, Programs, check_named
 
 SH = "/bin/sh"
 

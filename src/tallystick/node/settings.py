@@ -9,6 +9,7 @@ can weaken what a human key has signed.
 import difflib
 import os
 import re
+import shlex
 import socket
 import tomllib
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from tallystick.errors import Misuse, Unavailable
+from tallystick.node.verbsettings import SECTION, parse_programs
+from tallystick.service.program import Program
 
 FILE_NAME: Final = "tally.toml"
 MAX_FILE_BYTES: Final = 65_536
@@ -28,7 +31,7 @@ _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _BOOLEANS: Final[Mapping[str, bool]] = {"true": True, "1": True, "false": False, "0": False}
 
-Value = str | int | bool | Path
+Value = str | int | bool | Path | tuple[str, ...]
 
 
 class Kind(StrEnum):
@@ -40,6 +43,7 @@ class Kind(StrEnum):
     NUMBER = "number"
     SWITCH = "true or false"
     PATH = "path"
+    WORDS = "list of texts"
 
 
 class Source(StrEnum):
@@ -153,6 +157,18 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         doc="TCP port on 127.0.0.1 for `/healthz` and Prometheus metrics; 0 opens none.",
     ),
     Setting(
+        name="notify_command",
+        kind=Kind.WORDS,
+        default="",
+        doc="Program, and its arguments, that is run for each proposal that comes to wait, with a JSON object as input. Default: none.",
+    ),
+    Setting(
+        name="notify_url",
+        kind=Kind.TEXT,
+        default="",
+        doc="`http://` or `https://` address to which the same JSON object is posted. Default: none.",
+    ),
+    Setting(
         name="mode",
         kind=Kind.CHOICE,
         default="auto",
@@ -206,12 +222,15 @@ class Settings:
     rate_interface: int
     reserve_mib: int
     metrics_port: int
+    notify_command: tuple[str, ...]
+    notify_url: str
     mode: str
     prefilter: bool
     timeout_s: int
     house: str
     log_format: str
     log_level: str
+    programs: Mapping[str, Program] = field(default_factory=dict)
     origins: Mapping[str, Origin] = field(repr=False)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -221,8 +240,11 @@ class Settings:
         ]
         for setting in SETTINGS:
             value = getattr(self, setting.name)
-            shown = value if isinstance(value, str | int) else str(value or "")
+            shown = shlex.join(value) if isinstance(value, tuple) else value if isinstance(value, str | int) else str(value or "")
             rows.append({"name": setting.name, "value": shown, "env": setting.env, "doc": setting.doc})
+        for program in self.programs.values():
+            about = f"A program of class {program.action.value} that `tally verb run {program.name}` runs."
+            rows.append({"name": f"{SECTION}.{program.name}", "value": shlex.join(program.argv), "env": "", "doc": program.doc or about})
         for row in rows:
             origin = self.origins[row["name"]]
             row |= {"source": str(origin.source), "detail": origin.detail}
@@ -256,6 +278,14 @@ def parse(setting: Setting, text: str) -> Value:
             if "\0" not in text:
                 return Path(os.path.expanduser(text))  # unlike Path.expanduser, an unknown ~name stays as it is
             wrong = "a path"
+        case Kind.WORDS:
+            try:
+                words = tuple(shlex.split(text))
+            except ValueError:
+                words = ("",)
+            if not words or words[0].startswith("/"):
+                return words
+            wrong = "the absolute path of a program and its arguments"
         case Kind.TEXT:
             if len(text) <= 255 and text.isprintable():
                 return text
@@ -290,10 +320,12 @@ def _closest(name: str, names: list[str]) -> str:
     return f"did you mean {near[0]}?" if near else "`tally config` lists every setting"
 
 
-def _line_of(text: str, key: str) -> int:
-    """The line a top-level key stands on; tomllib tells only the lines of syntax errors."""
-    pattern = re.compile(rf"""^\s*(?:\[+\s*)?["']?{re.escape(key)}["']?\s*[=.\]]""")
-    return next((number for number, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 1)
+def _line_of(text: str, key: str, start: int = 1) -> int:
+    """The line on or behind `start` that a key stands on, else `start`; tomllib tells only the lines of syntax errors."""
+    dotted = r"""["']?\s*\.\s*["']?""".join(re.escape(part) for part in key.split("."))
+    pattern = re.compile(rf"""^\s*(?:\[+\s*)?["']?{dotted}["']?\s*[=.\]]""")
+    lines = enumerate(text.splitlines()[start - 1 :], start)
+    return next((number for number, line in lines if pattern.match(line)), start)
 
 
 def _as_text(setting: Setting, value: object) -> str | None:
@@ -303,14 +335,16 @@ def _as_text(setting: Setting, value: object) -> str | None:
             return "true" if value else "false"
         case Kind.NUMBER, int() if not isinstance(value, bool):
             return str(value)
+        case Kind.WORDS, list() if all(isinstance(word, str) for word in value):
+            return shlex.join(value)
         case ((Kind.TEXT | Kind.NAME | Kind.CHOICE | Kind.PATH), str()):
             return value
         case _:
             return None
 
 
-def read_file(path: Path) -> dict[str, tuple[Value, Origin]]:
-    """The settings in a tally.toml; an absent file holds none.
+def read_file(path: Path) -> tuple[dict[str, tuple[Value, Origin]], dict[str, tuple[Program, Origin]]]:
+    """The settings in a tally.toml, and the programs that it names; an absent file holds none.
 
     Raises: Misuse: with file and line, for what is not TOML, not in the table, or not of the right type. Unavailable: unreadable.
     """
@@ -318,7 +352,7 @@ def read_file(path: Path) -> dict[str, tuple[Value, Origin]]:
         with path.open("rb") as file:
             raw = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
-        return {}
+        return {}, {}
     except OSError as error:
         raise Unavailable(f"cannot read {path}: {error.strerror}", "check its owner and mode") from error
     if len(raw) > MAX_FILE_BYTES:
@@ -328,12 +362,18 @@ def read_file(path: Path) -> dict[str, tuple[Value, Origin]]:
         document = tomllib.loads(text)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise Misuse(f"{path} is not TOML: {error}", 'write one `name = value` a line, text in "quotes"') from error
+
+    def where(section: str, key: str) -> str:
+        head = _line_of(text, section)
+        return f"{path}:{_line_of(text, key, head) if key else head}"
+
+    programs = parse_programs(document.pop(SECTION, {}), where)
     found: dict[str, tuple[Value, Origin]] = {}
     for key, value in document.items():
         line = _line_of(text, key)
         setting = TABLE.get(key)
         if setting is None:
-            raise Misuse(f"{path}:{line}: no setting is called {key[:80]!r}", _closest(key, list(TABLE)))
+            raise Misuse(f"{path}:{line}: no setting is called {key[:80]!r}", _closest(key, [*TABLE, SECTION]))
         written = _as_text(setting, value)
         if written is None:
             raise Misuse(f"{path}:{line}: {key} has the wrong type", f"{key} is a {setting.kind}")
@@ -341,7 +381,8 @@ def read_file(path: Path) -> dict[str, tuple[Value, Origin]]:
             found[key] = (parse(setting, written), Origin(source=Source.FILE, detail=f"{path}:{line}"))
         except Misuse as error:
             raise Misuse(f"{path}:{line}: {error.message}", error.hint) from error
-    return found
+    places = {name: Origin(source=Source.FILE, detail=where(f"{SECTION}.{name}", "")) for name in programs}
+    return found, {name: (program, places[name]) for name, program in programs.items()}
 
 
 def read_environment(env: Mapping[str, str]) -> dict[str, tuple[Value, Origin]]:
@@ -391,7 +432,8 @@ def load(flags: Mapping[str, object] | None = None, *, home: str | Path | None =
     chosen: dict[str, tuple[Value, Origin]] = {
         setting.name: (parse(setting, setting.default), Origin(source=Source.DEFAULT)) for setting in SETTINGS
     }
-    chosen |= read_file(path / FILE_NAME)
+    written, programs = read_file(path / FILE_NAME)
+    chosen |= written
     chosen |= read_environment(environment)
     chosen |= read_flags(flags or {})
     values: dict[str, Any] = {name: value for name, (value, _) in chosen.items()}
@@ -405,4 +447,5 @@ def load(flags: Mapping[str, object] | None = None, *, home: str | Path | None =
         else:
             values[name] = path / found if source is Source.FILE else found.absolute()
     origins = {"home": home_origin} | {name: origin for name, (_, origin) in chosen.items()}
-    return Settings(home=path, origins=origins, **values)
+    origins |= {f"{SECTION}.{name}": origin for name, (_, origin) in programs.items()}
+    return Settings(home=path, programs={name: program for name, (program, _) in programs.items()}, origins=origins, **values)

@@ -24,41 +24,14 @@ from enum import StrEnum
 from typing import BinaryIO, Final
 
 from tallystick.errors import Misuse, Refused, Unavailable
-from tallystick.rights.action import ActionClass
+from tallystick.service.program import Program
 
 MAX_RUNNING: Final = 8  # programs of one house at once
 GRACE_S: Final = 2.0  # between SIGTERM and SIGKILL
 EOF_S: Final = 1.0  # after its end: for a pipe that somebody who detached himself still holds
 CHUNK_BYTES: Final = 65_536
-DEFAULT_TIMEOUT_S: Final = 60
-DEFAULT_OUTPUT_BYTES: Final = 65_536
 # What every program finds. Of the house's own environment it gets what its owner lists, and nothing else.
 ENVIRONMENT: Final[Mapping[str, str]] = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
-    """What stands under one name. `argv[0]` is an absolute path; times in seconds, sizes in bytes.
-
-    `input_bytes`: how much a caller may give as standard input, 0 for nothing at all.  `env`: names that are passed on from the house's
-    own environment.  `user`: who it runs as; empty for the house's own user.
-    """
-
-    name: str
-    argv: tuple[str, ...]
-    action: ActionClass = ActionClass.ADMIN
-    timeout_s: int = DEFAULT_TIMEOUT_S
-    output_bytes: int = DEFAULT_OUTPUT_BYTES
-    input_bytes: int = 0
-    env: tuple[str, ...] = ()
-    cwd: str = "/"
-    user: str = ""
-    doc: str = ""
-
-    @property
-    def verb(self) -> str:
-        """The verb of signals that ask for it."""
-        return f"verb.{self.name}"
 
 
 class Ending(StrEnum):
