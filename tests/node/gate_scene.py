@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tallystick.canonical import Value
+from tallystick.gate.deterministic import Deterministic
 from tallystick.gate.opening import UNSTATED, BodyDigest, Target, commitments_of, encode_opening, make_opening
 from tallystick.gate.plan import Plan
 from tallystick.gate.question import GateLayer, Layer
@@ -139,7 +140,21 @@ class GateScene:
     ) -> Gatekeeper:
         """A gate of this house, as it is after a start."""
         effects = Effects(self.machine.store, self.machine.vault, NoDoors(), self.machine.reserve)
-        return Gatekeeper(self.machine.store, effects, house_id=self.machine.house_id, clock=clock or self.clock, plan=plan, layers=layers)
+        machine = self.machine
+        found = {Layer.DETERMINISTIC: Deterministic()} if layers is None else layers
+        return Gatekeeper(
+            machine.store,
+            effects,
+            house_id=machine.house_id,
+            signer=machine.vault.machine.signing,
+            origin=self.origin,
+            clock=clock or self.clock,
+            plan=plan,
+            layers=found,
+        )
+
+    def origin(self) -> bytes:
+        return sha256(self.machine.log_name.encode())
 
     def events(self, kind: Kind) -> list[Event]:
         return [row.event for row in self.machine.store.entries(kinds=(kind,), limit=10_000)]

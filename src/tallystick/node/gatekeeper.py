@@ -1,85 +1,86 @@
-"""The gatekeeper: keeps at hand what the gate asks for, has signals judged and recorded, and tells the verdict (docs/spec/gate.md).
+"""The gatekeeper: has signals judged and recorded, and tells the verdict (docs/spec/gate.md).
 
     verdict = await gatekeeper.admit(cose, opening)        # allowed, held or refused, with its entry
     decision = gatekeeper.judge(cose, opening)             # the same without a record: nothing may take effect by it
-    decision = gatekeeper.rejudge(entry)                   # a recorded signal with what is known now: for releases
+    found = gatekeeper.recheck(proposal, signal)           # a recorded signal with what is known now: for releases
 
-Everything it keeps it keeps for one epoch of the store: when a key, grant, fact, scope or context may have changed, here or in
-another process, the next signal is judged with what stands then.
+Every signal is judged with what stands at that moment, in whatever process it was changed (node/gatememory.py). What changes between
+the judgement and the entry is noticed by the ledger's own rules; the signal is then judged again.
 """
 
+import asyncio
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from contextlib import suppress
+from typing import Final, Protocol
 
-from tallystick.errors import Misuse, Refused
-from tallystick.facts.fact import KnownKey
-from tallystick.gate.crypto import Unbelieved, believe
-from tallystick.gate.gate import CLEAN, Seen
-from tallystick.gate.opening import check_opening, parse_opening
-from tallystick.gate.plan import Plan, read_plan
-from tallystick.gate.provenance import NOTHING
-from tallystick.gate.question import GateLayer, Layer
-from tallystick.gate.signal import UnprovenSignal, parse_signal
-from tallystick.keys import KeyId, PublicKey
+from tallystick.errors import Malformed, Refused, Unavailable, Unproven
+from tallystick.facts.fact import Place, read_place
+from tallystick.facts.schedule import within
+from tallystick.gate.crypto import Unbelieved, believe, check_key, may_speak_as
+from tallystick.gate.finding import sign_finding
+from tallystick.gate.gate import Seen, layers_for
+from tallystick.gate.gate import judge as walk_layers
+from tallystick.gate.opening import BodyDigest, Opening, open_signal, parse_opening
+from tallystick.gate.plan import Layers, Plan, read_plan
+from tallystick.gate.provenance import COMPLETED, NOTHING, OUT_OF_NOWHERE, Link, Unlinked, check_reference, link
+from tallystick.gate.question import Candidate, GateLayer, Layer
+from tallystick.gate.signal import EntryRef, ProvenSignal, Signal, parse_signal
+from tallystick.keys import KeyId, Signer
+from tallystick.keys.cose import parse_sign1
+from tallystick.ledger.event import Event, Kind
 from tallystick.node.effects import Effects
+from tallystick.node.gatememory import Behind, GateMemory, Known
+from tallystick.node.gatewords import Decided, Rechecked, Verdict
+from tallystick.node.rates import Rates
+from tallystick.pair.pairing import PairType
+from tallystick.pair.statement import VERBS as PAIR_STATEMENTS
 from tallystick.passage.admission import PROPOSAL_LIFE_NS, Admitted, Decision, Proposed, admission, check_body, reason_word, unbelieved
+from tallystick.passage.effect import Passage
 from tallystick.passage.signal import Asker
 from tallystick.primitives import sha256
 from tallystick.rights.action import ActionClass
-from tallystick.rights.matrix import LOCAL_CAP, SOURCE_ROW, Row, granted_row, judge
+from tallystick.rights.matrix import LOCAL_CAP, judge
+from tallystick.rights.risk import risk_of
+from tallystick.rights.scope import Request
+from tallystick.rights.statement import SPOKEN
+from tallystick.rights.verb import VERBS
 from tallystick.rights.verdict import Verdict as Word
+from tallystick.storage.gaterows import ProposalRow, SignalRow
 from tallystick.storage.sqlite import Store
 
 TRIES: Final = 4  # of a signal whose key, context or scope changed between its judgement and its entry
+MAX_HELD: Final = 256  # proposals of one key that wait: an inbox that somebody fills is read by nobody
+LOOK_S: Final = 0.25  # how often one who waits for a human looks whether another process had the word
+STATEMENTS: Final = SPOKEN | frozenset(PAIR_STATEMENTS.values())
+_ACTIONS: Final[Mapping[str, ActionClass]] = {action.value: action for action in ActionClass}
+_EMPTY: Final = Opening()
 
 log = logging.getLogger("tallystick")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What a sender learns. `word`: allowed, held or refused.  `entry`: where it stands; None: not believed, and not recorded alone.
+class Forked(Unbelieved):
+    """Another statement under a number that is taken: the ledger keeps both and suspends the key."""
 
-    `reduced`: confidence was low.  `proposal`: the entry that waits for a human, where it is held.
-    """
+    def __init__(self, signal: ProvenSignal) -> None:
+        super().__init__("replay", "another signal has its number")
+        self.signal = signal
 
-    word: str
-    entry: int | None = None
-    reduced: bool = False
-    proposal: int | None = None
 
-    @property
-    def allowed(self) -> bool:
-        """It may take effect."""
-        return self.word == "allowed"
+class Releases(Protocol):
+    """What the house itself does by verbs of its own (node/release.py)."""
 
-    @property
-    def held(self) -> bool:
-        """It waits for a human."""
-        return self.word == "held"
-
-    @property
-    def refused(self) -> bool:
-        """It is not believed, or not allowed."""
-        return self.word == "refused"
+    async def preconditions(self, verb: str, opening: Opening) -> bytes | None:
+        """What a release must find unchanged, as a commitment of 32 bytes; None for verbs that are not the house's."""
 
 
 _WORDS: Final[Mapping[Word, str]] = {Word.ALLOW: "allowed", Word.HOLD: "held", Word.REFUSE: "refused"}
-
-
-@dataclass(slots=True)
-class _Known:
-    """A key as the gate needs it: read once for each epoch."""
-
-    known: KnownKey
-    public: PublicKey
-    classes: frozenset[str]
-    row: Row
+_COUNTED: Final[Mapping[Word, str]] = {Word.ALLOW: "gate_allowed", Word.HOLD: "gate_held", Word.REFUSE: "gate_refused"}
 
 
 class Gatekeeper:
-    """The gate of one house, for one event loop; `judge` and `rejudge` for any thread."""
+    """The gate of one house, for one event loop."""
 
     def __init__(
         self,
@@ -87,20 +88,44 @@ class Gatekeeper:
         effects: Effects,
         *,
         house_id: KeyId,
+        signer: Signer,
+        origin: Callable[[], bytes],
         clock: Callable[[], int],
         plan: Plan | None = None,
         layers: Mapping[Layer, GateLayer] | None = None,
+        rate: int = 0,
     ) -> None:
-        """`clock`: pair time, UTC nanoseconds.  `layers`: those above crypto, by name."""
+        """`signer`: the house's own key, for findings.  `origin`: the hash that entry references of this log name.
+
+        `clock`: pair time, UTC nanoseconds.  `layers`: those above crypto, by name.  `rate`: signals a second of one key; 0: all.
+        """
         self._store = store
         self._effects = effects
         self._house = house_id
+        self._signer = signer
+        self._origin = origin
         self._clock = clock
-        self.plan = plan if plan is not None else read_plan({})
         self._layers = dict(layers or {})
-        self._keys: dict[bytes, _Known | None] = {}
-        self._epoch = -1
-        self.counts = {"signals_admitted": 0, "signals_held": 0, "signals_refused": 0, "signals_unknown": 0}
+        self._memory = GateMemory(store.gate, signer.public.key_id)
+        self._rates = Rates({PairType.INPUT: rate}, clock)
+        self._stream, self._n = os.urandom(16), 0
+        self._waiting: dict[int, list[asyncio.Future[Decided]]] = {}
+        self._plan = plan if plan is not None else read_plan({})
+        self._runs: dict[Layers, tuple[GateLayer, ...]] = {}
+        self.releases: Releases | None = None
+        self.actions_of: Callable[[str], ActionClass | None] = VERBS.get
+        self.counts = {"gate_allowed": 0, "gate_held": 0, "gate_refused": 0, "gate_unknown": 0, "gate_limited": 0}
+
+    @property
+    def plan(self) -> Plan:
+        """The effective plan."""
+        return self._plan
+
+    @plan.setter
+    def plan(self, plan: Plan) -> None:
+        for layers in plan.layers.values():
+            layers_for(layers, self._layers)
+        self._plan = plan
 
     # --- Judging ---------------------------------------------------------------------------------------------------------
 
@@ -111,53 +136,205 @@ class Gatekeeper:
         Raises: Malformed.  Unbelieved: nobody believes it; `word` says why.  Unavailable.
         """
         now_ns = self._clock() if now_ns is None else now_ns
+        memory = self._memory
+        memory.refresh()
         unproven = parse_signal(signal)
-        key = self._key(unproven.kid)
+        key = memory.key(unproven.kid)
         if key is None:
             raise Unbelieved("unproven", "its key is not known here")
         proven = believe(unproven, key.known, key.public, key.classes, house_id=self._house, now_ns=now_ns)
-        opened = parse_opening(opening)
-        check_opening(proven.claims, opened)
-        if self._store.signal_seen(proven.kid, proven.claims.stream, proven.claims.n) is not None:
-            raise Unbelieved("replay", "its number is taken")
-        cap = LOCAL_CAP if carried is None else carried.cap
-        action = ActionClass(proven.claims.action)
-        seen: Seen = CLEAN
-        judgement = judge(cap, (key.row,), action, human_signed=key.known.kind == "human" and ActionClass.ADMIN in key.row.actions)
-        allowed = judgement.verdict is Word.ALLOW
-        return Decision(
+        claims = proven.claims
+        self._check_verb(claims)
+        opened, raw_place = open_signal(claims, opening)
+        taken = self._store.signal_seen(unproven.kid, claims.stream, claims.n)
+        if taken is not None:
+            raise self._number_taken(proven, taken)
+        decision = Decision(
             signal=proven,
             opening=opened,
             raw_opening=opening,
             key=key.known,
-            verdict=judgement.verdict,
+            verdict=Word.REFUSE,
             now_ns=now_ns,
             carried=carried,
-            reason=None if allowed else reason_word(judgement),
-            why="" if allowed else judgement.deciding[0].why,
-            reduced=judgement.reduced,
-            seen=seen,
-            link=NOTHING,
-            judgement=judgement,
+            raw_place=raw_place,
+        )
+        try:
+            if claims.prev or claims.signal_class.partition("/")[0] in COMPLETED:
+                decision.link, decision.context = self._link(proven)
+        except Unlinked as error:
+            decision.reason, decision.why = error.word, error.message
+            return decision
+        return self._conclude(decision, key, LOCAL_CAP if carried is None else carried.cap)
+
+    def _number_taken(self, signal: ProvenSignal, entry: int) -> Unbelieved:
+        row = self._store.entry(entry)
+        if row is not None and sha256(parse_sign1(row.event.blob("signal")).signed_bytes()) != signal.structure_hash:
+            return Forked(signal)
+        return Unbelieved("replay", "it is in the ledger already")
+
+    def recheck(self, proposal: ProposalRow, signal: SignalRow) -> Rechecked:
+        """What would be said now of a signal that was recorded: keys, facts and rights of now; signature, age and number stand.
+
+        Args: proposal: that waits with it; its body is part of what a scope may name.
+        Raises: Refused: the entry holds another signal than the proposal names.  Unavailable.
+        """
+        row = self._store.entry(signal.entry)
+        raw = b"" if row is None else row.event.blob("signal")
+        if not raw or sha256(raw) != proposal.signal_hash:
+            raise Refused("the proposal names another signal than its entry holds")
+        return self.rejudge(signal.entry)
+
+    def rejudge(self, entry: int) -> Rechecked:
+        """The same for any signal the gate has recorded, by its entry: what all layers and rights say now (`tally explain`)."""
+        memory, now_ns = self._memory, self._clock()
+        memory.refresh()
+        row = self._store.entry(entry)
+        event = None if row is None else row.event
+        if event is None or event.get("verdict") is None:
+            raise Refused(f"entry {entry} holds no signal that was judged")
+        unproven = parse_signal(event.blob("signal"))
+        key = memory.key(unproven.kid)
+        if key is None:
+            return Rechecked(verdict=Word.REFUSE, reason="unproven", why="its key is not known here")
+        try:
+            check_key(key.known, now_ns)
+            if key.known.kind != "machine" and not may_speak_as(key.known.kind, key.classes, unproven.claims.signal_class):
+                raise Unbelieved("class", "its key may not speak as this class any more")
+            proven = unproven.prove(key.public)
+        except Unproven as error:
+            return Rechecked(verdict=Word.REFUSE, reason=error.word if isinstance(error, Unbelieved) else "unproven", why=error.message)
+        cap = self._cap_now(event.blob("pairing"))
+        if cap is None:
+            return Rechecked(verdict=Word.REFUSE, reason="rights", why="the pair that carried it does not stand any more")
+        opening = self._store.opening(entry)
+        opened = _EMPTY if opening is None else parse_opening(opening)
+        signers = event.get("signers")
+        behind = Link(signers if isinstance(signers, tuple) else (), event.number("depth"))
+        decision = self._conclude(
+            Decision(
+                signal=proven,
+                opening=opened,
+                raw_opening=opening or b"",
+                key=key.known,
+                verdict=Word.REFUSE,
+                now_ns=now_ns,
+                link=behind,
+                raw_place=b"" if opened.place is not None else None,
+            ),
+            key,
+            cap,
+        )
+        rejected = decision.seen.rejected
+        return Rechecked(
+            verdict=decision.verdict,
+            reason=decision.reason or "",
+            rule="" if rejected is None else rejected.rule,
+            facts=() if rejected is None else rejected.facts,
+            why=decision.why,
         )
 
-    def rejudge(self, signal_entry: int, *, now_ns: int | None = None) -> Decision:
-        """Decide anew about a signal that is recorded, with the keys, facts and rights of now; signature, age and number stand.
+    def _cap_now(self, pairing: bytes) -> PairType | None:
+        if not pairing:
+            return LOCAL_CAP
+        row = self._store.pair(pairing)
+        return row.effective if row is not None and row.stands else None
 
-        Raises: Misuse: that entry holds no signal of the gate.  Unbelieved: its key does not stand any more.  Unavailable.
-        """
-        raise Misuse(f"entry {signal_entry} holds no signal of the gate")
+    def _check_verb(self, claims: Signal) -> None:
+        """A verb of the house names its own action; a human's statement has its own way in. Raises: Unbelieved."""
+        if claims.verb in STATEMENTS:
+            raise Unbelieved("class", f"{claims.verb} is a statement: it is handed in over a pair")
+        action = self.actions_of(claims.verb)
+        if action is not None and action.value != claims.action:
+            raise Unbelieved("malformed", f"the verb {claims.verb} is of class {action.value}")
+
+    def _link(self, signal: ProvenSignal) -> tuple[Link, tuple[int, int, bytes] | None]:
+        """Who is behind it, and the context the house completes it by. Raises: Unlinked."""
+        claims, memory = signal.claims, self._memory
+        found: list[Behind | None] = []
+        for reference in claims.prev:
+            if isinstance(reference, EntryRef):
+                check_reference(reference, origin=self._origin(), size=self._store.size())
+                found.append(memory.behind_entry(reference.index))
+            else:
+                found.append(memory.behind(reference))
+        own, house = bytes(signal.kid), self._signer.public.key_id
+        if claims.signal_class.partition("/")[0] not in COMPLETED:
+            return link(own, found, house), None
+        context = self._store.gate.context(own)
+        if context is None:
+            return link(own, found, house, OUT_OF_NOWHERE), None
+        delivered = Link(context.signers, context.depth + 1) if context.count else NOTHING
+        return link(own, found, house, delivered), context.field
+
+    def _conclude(self, decision: Decision, key: Known, cap: PairType) -> Decision:
+        """Layers and rights: fills in the decision."""
+        signal, claims, memory = decision.signal, decision.signal.claims, self._memory
+        if decision.raw_place is not None:
+            decision.place = _place(decision.opening)
+        layers = self._plan.resolve(claims.signal_class)
+        if len(layers) > 1:
+            decision.seen = self._look(layers, decision)
+        seen, action = decision.seen, _ACTIONS[claims.action]
+        rights = memory.rights
+        voices = [key.rights]
+        for signer in decision.link.signers:
+            voices.append(rights(signer))
+        target = decision.opening.target
+        asked = None if target is None else decision.opening.read_target()
+        body = None if decision.opening.body is None else decision.opening.read_body()
+        judgement = judge(
+            cap,
+            voices,
+            action,
+            human_signed=key.admin,
+            failed=None if seen.rejected is None else (seen.rejected.layer.value, seen.rejected.why or seen.rejected.rule),
+            low_confidence=seen.low,
+            request=Request(
+                key=signal.kid,
+                signal_class=claims.signal_class,
+                action=action,
+                verb=claims.verb,
+                target=None if asked is None else f"{asked.method} {asked.path}",
+                body=body.sha256 if isinstance(body, BodyDigest) else None,
+                behind=decision.link.signers,  # type: ignore[arg-type]
+                now_ns=decision.now_ns,
+            ),
+            scopes=memory.scopes(signal.kid),
+            within=within,
+        )
+        decision.verdict, decision.reduced, decision.scope, decision.judgement = judgement.verdict, seen.low, judgement.scope, judgement
+        if judgement.verdict is not Word.ALLOW:
+            decision.reason, decision.why = reason_word(judgement), judgement.deciding[0].why
+        return decision
+
+    def _look(self, layers: Layers, decision: Decision) -> Seen:
+        """Run the layers above crypto; what they ask the fact store answers."""
+        runs = self._runs.get(layers)
+        if runs is None:
+            runs = self._runs[layers] = layers_for(layers, self._layers)
+        candidate = Candidate(
+            signal=decision.signal, opening=decision.opening, key=decision.key, place=decision.place, now_ns=decision.now_ns
+        )
+        walk = walk_layers(runs, candidate)
+        kid, answer = decision.signal.kid, None
+        try:
+            question = next(walk)
+            while True:
+                try:
+                    answer = self._memory.evidence(kid, question)
+                except Unavailable as error:
+                    log.warning("the fact store did not answer", extra={"reason": error.message})
+                    answer = None
+                question = walk.send(answer)
+        except StopIteration as stop:
+            seen: Seen = stop.value
+            return seen
 
     # --- Admitting -------------------------------------------------------------------------------------------------------
 
     async def admit(
-        self,
-        signal: bytes,
-        opening: bytes,
-        body: bytes | None = None,
-        deliver_to: Sequence[bytes] = (),
-        *,
-        carried: Asker | None = None,
+        self, signal: bytes, opening: bytes, body: bytes | None = None, deliver_to: Sequence[bytes] = (), *, carried: Asker | None = None
     ) -> Verdict:
         """Judge a signal, record it with all that was seen, then tell.
 
@@ -165,15 +342,11 @@ class Gatekeeper:
             content if it is allowed: it becomes part of their context.
         Raises: Malformed: not a signal, or not with this opening and body.  Unavailable: nothing was recorded and nothing may happen.
         """
-        admitted = await self.admitted(signal, opening, body, deliver_to, carried=carried)
-        if not isinstance(admitted, Admitted):
-            return admitted
-        return Verdict(
-            word=_WORDS[admitted.decision.verdict],
-            entry=admitted.receipt.index,
-            reduced=admitted.decision.reduced,
-            proposal=None if admitted.proposal is None else admitted.proposal.index,
-        )
+        found = await self.admitted(signal, opening, body, deliver_to, carried=carried)
+        if isinstance(found, Verdict):
+            return found
+        proposal = None if found.proposal is None else found.proposal.index
+        return Verdict(word=_WORDS[found.decision.verdict], entry=found.receipt.index, reduced=found.decision.reduced, proposal=proposal)
 
     async def admitted(
         self,
@@ -183,58 +356,122 @@ class Gatekeeper:
         deliver_to: Sequence[bytes] = (),
         *,
         carried: Asker | None = None,
+        sender: bytes = b"",
     ) -> Admitted | Verdict:
-        """`admit` for those who need the decision too. Raises: as `admit`."""
-        unproven: UnprovenSignal = parse_signal(signal)
-        for tried in range(TRIES):
+        """`admit` for those who need the decision too. `sender`: whoever hands it in; each has buckets of its own, for naming a key is
+        no proof of having it. Raises: as `admit`."""
+        kid = parse_sign1(signal).kid
+        self._take(kid, sender if carried is None else carried.pair)
+        changed: Refused | None = None
+        for _ in range(TRIES):
             try:
                 decision = self.judge(signal, opening, carried=carried)
                 check_body(decision.opening, body)
-                proposed = None
-                if decision.verdict is Word.HOLD:
-                    proposed = Proposed(risk="unknown", expires_ns=decision.now_ns + PROPOSAL_LIFE_NS)
-                found = await self._effects.run(admission(decision, body=body, deliver_to=deliver_to, proposed=proposed))
+                found = await self._effects.run(await self._admission(decision, body, deliver_to))
+            except Forked as error:
+                await self._fork(error.signal, opening)
+                return await self._unbelieved(error.word, kid, signal, carried)
             except Unbelieved as error:
-                return await self._unbelieved(error, unproven, signal, carried)
-            except Refused:
-                if tried + 1 == TRIES:
-                    raise
+                return await self._unbelieved(error.word, kid, signal, carried)
+            except Malformed:
+                await self._unbelieved("malformed", kid, signal, carried)
+                raise
+            except Unproven as error:
+                log.warning("a signal is not believed", extra={"reason": error.message})
+                return await self._unbelieved("unproven", kid, signal, carried)
+            except Refused as error:
+                changed = error
+                log.info("judged again", extra={"reason": error.message})
                 continue
-            self.counts[{Word.ALLOW: "signals_admitted", Word.HOLD: "signals_held", Word.REFUSE: "signals_refused"}[decision.verdict]] += 1
+            link = decision.link
+            self._memory.keep(decision.signal.reference, Behind(kid, link.signers, link.depth))
+            self.counts[_COUNTED[decision.verdict]] += 1
             return found
-        raise AssertionError("tried and neither admitted nor refused")
+        raise changed or AssertionError("tried, and neither admitted nor refused")
 
-    async def _unbelieved(self, error: Unbelieved, unproven: UnprovenSignal, signal: bytes, carried: Asker | None) -> Verdict:
+    async def _fork(self, signal: ProvenSignal, opening: bytes) -> None:
+        """Hand a fork to the ledger: its rule keeps both statements and suspends the key."""
+        log.error("a key has signed two statements under one number", extra={"key": signal.kid.hex()})
+        event = Event.of(Kind.SIGNAL, self._clock(), "gate", signal=signal.raw, verdict="refuse", key=bytes(signal.kid), depth=0)
+        with suppress(Unproven):
+            await self._store.record(event, openings=(opening,))
+
+    async def _admission(self, decision: Decision, body: bytes | None, deliver_to: Sequence[bytes]) -> Passage[Admitted]:
+        proposed, signed = None, []
+        if decision.verdict is Word.HOLD:
+            proposed = await self._proposed(decision)
+        for _ in decision.seen.notable:
+            self._n += 1
+            signed.append(
+                sign_finding(
+                    self._signer,
+                    decision.signal.reference,
+                    house_id=self._house,
+                    now_ns=decision.now_ns,
+                    stream=self._stream,
+                    n=self._n,
+                )
+            )
+        return admission(decision, body=body, deliver_to=deliver_to, signed_findings=signed, proposed=proposed)
+
+    async def _proposed(self, decision: Decision) -> Proposed | None:
+        """What a held signal waits with; a key with too many that wait is refused."""
+        claims, kid = decision.signal.claims, decision.signal.kid
+        if sum(row.key == kid for row in self._store.gate.proposals("held", limit=10_000)) >= MAX_HELD:
+            decision.verdict, decision.reason, decision.why = Word.REFUSE, "limits", "too much of this key waits for a human"
+            return None
+        conditions = None if self.releases is None else await self.releases.preconditions(claims.verb, decision.opening)
+        risk = risk_of(claims.verb, _ACTIONS[claims.action]).word
+        return Proposed(risk=risk, expires_ns=decision.now_ns + PROPOSAL_LIFE_NS, preconditions=conditions)
+
+    def _take(self, kid: bytes, sender: bytes) -> None:
+        """One signal of the bucket of a key and its sender; strangers share one. Raises: Unavailable."""
+        who = kid if self._memory.key(kid) is not None else b""
+        wait_s = self._rates.take(who + sender, PairType.INPUT)
+        if wait_s:
+            self.counts["gate_limited"] += 1
+            raise Unavailable("this key speaks more often than the house lets it", f"wait {max(1, round(wait_s))} s")
+
+    async def _unbelieved(self, word: str, kid: bytes, signal: bytes, carried: Asker | None) -> Verdict:
         """Recorded where it names a known key; what names an unknown one is only counted."""
-        if self._key(unproven.kid) is None:
-            self.counts["signals_unknown"] += 1
+        if self._memory.key(kid) is None:
+            self.counts["gate_unknown"] += 1
             return Verdict(word="refused")
-        self.counts["signals_refused"] += 1
-        receipt = await self._effects.run(
-            unbelieved(error.word, key=bytes(unproven.kid), carried=carried, signal_hash=sha256(signal), now_ns=self._clock())
-        )
+        self.counts["gate_refused"] += 1
+        walk = unbelieved(word, key=bytes(kid), carried=carried, signal_hash=sha256(signal), now_ns=self._clock())
+        receipt = await self._effects.run(walk)
         return Verdict(word="refused", entry=receipt.index)
 
-    # --- What is kept for an epoch ---------------------------------------------------------------------------------------
+    # --- What a human decided ----------------------------------------------------------------------------------------------
 
-    def _key(self, kid: bytes) -> _Known | None:
-        row = self._store.key(kid)
-        if row is None:
-            return None
-        known = KnownKey(
-            key_id=row.key_id,
-            number=row.number,
-            kind=row.kind,
-            state=row.state,
-            classes=row.classes,
-            actions=row.actions,
-            targets=row.targets,
-            schedule=row.schedule,
-            expires_ns=row.expires_ns,
-            introduced=row.introduced,
-            changed=row.changed,
-            since=row.since,
-            label=row.label,
-        )
-        actions = frozenset(ActionClass(action) for action in row.actions) if row.actions else SOURCE_ROW
-        return _Known(known, row.public, frozenset(row.classes), granted_row(f"#{row.number}", actions))
+    async def decision(self, proposal: int) -> Decided:
+        """Wait until a proposal is over. Raises: Refused: there is no such proposal.  Unavailable."""
+        while True:
+            row = self._store.gate.proposal(proposal)
+            if row is None:
+                raise Refused(f"entry {proposal} is no proposal", "`tally inbox` shows what waits.")
+            if row.state in ("denied", "ended", "void"):
+                reason = row.reason or ("void" if row.state != "denied" else "denied")
+                return Decided(reason=reason if row.state != "denied" else "denied", entry=row.ended or 0)
+            waiting: asyncio.Future[Decided] = asyncio.get_running_loop().create_future()
+            waiters = self._waiting.setdefault(proposal, [])
+            waiters.append(waiting)
+            try:
+                return await asyncio.wait_for(waiting, LOOK_S)
+            except TimeoutError:
+                continue
+            finally:
+                waiters.remove(waiting)
+                if not waiters:
+                    self._waiting.pop(proposal, None)
+
+    def released(self, proposal: int, reason: str, entry: int = 0) -> None:
+        """A proposal is over in this process: whoever waits for it is told at once."""
+        for waiting in self._waiting.get(proposal, ()):
+            if not waiting.done():
+                waiting.set_result(Decided(reason=reason, entry=entry))
+
+
+def _place(opening: Opening) -> Place | None:
+    """Where a signal says it was made. Raises: Malformed."""
+    return None if opening.place is None else read_place(opening.place.value)

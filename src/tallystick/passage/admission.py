@@ -6,15 +6,16 @@ The record is one transaction: the signal, the findings that are notable, where 
 held, the proposal with its quarantined body. Nothing takes effect before its receipt.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tallystick.errors import Malformed, Misuse
 from tallystick.facts.fact import KnownKey, Place
+from tallystick.gate.finding import MAX_FACTS, finding_fields
 from tallystick.gate.gate import CLEAN, Seen
 from tallystick.gate.opening import BodyDigest, Opening
-from tallystick.gate.provenance import NOTHING, Link
+from tallystick.gate.provenance import MAX_SIGNERS, NOTHING, Link
 from tallystick.gate.signal import ProvenSignal
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Receipt
@@ -101,13 +102,13 @@ def admission(
     *,
     body: bytes | None = None,
     deliver_to: Sequence[bytes] = (),
-    findings: Iterable[Event] = (),
+    signed_findings: Sequence[bytes] = (),
     proposed: Proposed | None = None,
 ) -> Passage[Admitted]:
     """Record a decision with everything that belongs to it; the verdict is told with the receipt.
 
     Args: body: quarantined where the signal is held.  deliver_to: the keys whose open context it is delivered to, if it is allowed.
-        findings: of `finding_events`.  proposed: what a held signal waits with.
+        signed_findings: of `sign_finding`, one for each notable finding.  proposed: what a held signal waits with.
     Raises: Refused: a key, context or scope changed meanwhile, or the number is taken.  Unavailable.
     """
     signal, claims = decision.signal, decision.signal.claims
@@ -126,19 +127,32 @@ def admission(
             reason=decision.reason,
             reduced=decision.reduced or None,
             signers=link.signers or None,
-            depth=link.depth or None,
+            depth=link.depth,
             context=decision.context,
             scope=decision.scope,
             rule=(rejected.rule or None) if rejected is not None else None,
-            facts=(rejected.facts or None) if rejected is not None else None,
+            facts=(rejected.facts[:MAX_FACTS] or None) if rejected is not None else None,
             **about,
         )
     ]
     openings: list[bytes | None] = [decision.raw_opening]
-    for event in findings:
-        events.append(event)
-        openings.append(None)
-    if decision.raw_place is not None and rejected is None:
+    if signed_findings:
+        behind = tuple(sorted({kid, *link.signers}))[:MAX_SIGNERS]
+        for finding, signed in zip(decision.seen.notable, signed_findings, strict=True):
+            fields = finding_fields(finding)
+            events.append(
+                Event.of(
+                    Kind.FINDING,
+                    decision.now_ns,
+                    "gate",
+                    signal_hash=signal.reference,
+                    signers=behind,
+                    signal=signed,
+                    **fields,
+                )
+            )
+            openings.append(None)
+    if decision.raw_place is not None and decision.judgement is not None and rejected is None:
         events.append(
             Event.of(
                 Kind.SIGHTING,

@@ -24,7 +24,6 @@ from tallystick.ledger.append import Tree
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.signed import read_mark
 from tallystick.primitives import sha256
-from tallystick.storage.book import COLUMNS, POSTED, mark_number
 from tallystick.storage.connection import unavailable
 from tallystick.storage.gaterows import (
     UNKNOWN,
@@ -37,6 +36,7 @@ from tallystick.storage.gaterows import (
     SignalRow,
     SuspendedRow,
 )
+from tallystick.storage.postings import POSTED, mark_number
 
 SIGHTINGS: Final = 8  # before a moment, and after it
 MAX_FACTS: Final = 256  # in a slice
@@ -185,6 +185,11 @@ class GateReaders:
         rows = self._all(f"{_FACT} WHERE {where} ORDER BY entry DESC LIMIT ?", (*values, limit))
         return tuple(_fact_row(row) for row in rows)
 
+    def next_fact(self, after_ns: int) -> int | None:
+        """When, after this moment, the next fact that stands begins to hold: until then a slice gains nothing by the passing of time."""
+        row = self._one("SELECT min(observed_ns) FROM facts WHERE state = 'standing' AND observed_ns > ?", (after_ns,))
+        return None if row is None else row[0]
+
     def fact(self, at: int) -> FactRow | None:
         """The fact of an entry, whatever its state."""
         row = self._one(f"{_FACT} WHERE entry = ?", (at,))
@@ -196,7 +201,7 @@ class GateReaders:
         """The signal whose signature has this SHA-256, as it was recorded."""
         number = mark_number(reference)
         late = self._late(number)
-        posted = self._all("SELECT idx FROM postings WHERE col = ? AND value = ?", (COLUMNS["mark"], number))
+        posted = self._all("SELECT idx FROM marks WHERE mark = ?", (number,))
         for at in (*late, *(at for (at,) in posted)):
             row = self.signal_at(at)
             if row is not None and row.reference == reference:

@@ -13,14 +13,18 @@ CREATE TABLE entries (
   mark INTEGER                -- the first 8 bytes of SHA-256 of the signal's signature, signed big endian
 ) STRICT;
 
--- The index of the entries, written 1,024 entries at a time: a commit touches no index page, and a query looks at the entries behind
--- it itself. col: 1 kind, 2 pairing, 3 key, 4 about, 5 action, 6 verdict (refuse, hold), 7 mark.
+-- The index of the entries, written 1,024 entries at a time (storage/postings.py): a commit touches no index page, and a query looks at
+-- the entries behind it itself. col: 1 kind, 2 pairing, 3 key, 4 about, 5 action, 6 verdict (refuse, hold). `places`: which entries of
+-- the span have the value: fewer than 64 as u16 (big endian), rising; else a bit for each, the first in the lowest of byte 0.
 CREATE TABLE postings (
   col INTEGER NOT NULL,
   value ANY NOT NULL,
-  idx INTEGER NOT NULL,
-  PRIMARY KEY (col, value, idx)
+  span INTEGER NOT NULL,      -- entries span * 1024 up to the next
+  places BLOB NOT NULL,
+  PRIMARY KEY (col, value, span)
 ) STRICT, WITHOUT ROWID;
+-- The marks of the same entries.
+CREATE TABLE marks (mark INTEGER NOT NULL, idx INTEGER NOT NULL, PRIMARY KEY (mark, idx)) STRICT, WITHOUT ROWID;
 
 CREATE TABLE ids (no INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE) STRICT;
 
@@ -194,6 +198,7 @@ CREATE TABLE facts (
 ) STRICT;
 CREATE INDEX facts_slice ON facts (subject, predicate, until_ns, entry) WHERE state = 'standing';
 CREATE INDEX facts_predicate ON facts (predicate, entry);
+CREATE INDEX facts_begin ON facts (observed_ns) WHERE state = 'standing';
 CREATE INDEX facts_by ON facts (stated_by) WHERE stated_by IS NOT NULL;
 CREATE INDEX facts_suspended ON facts (entry) WHERE state = 'suspended';
 

@@ -1,0 +1,173 @@
+"""What the gate keeps at hand between two signals: keys with their rows, slices, the references of signals (docs/spec/gate.md, section 6).
+
+Keys and rows are kept for one `rights_epoch` of the store, slices for one `epoch` and the span of time in which they are the same. Both
+epochs are read for each signal, in one query, and see what any process has recorded: a revocation is in force at the next signal.
+References never change; the newest are kept.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from tallystick.facts.fact import KnownKey
+from tallystick.gate.question import Evidence, Question, SliceQuestion
+from tallystick.keys import KeyId, PublicKey
+from tallystick.rights.matrix import UNKNOWN_RIGHTS, Rights, rights_of
+from tallystick.rights.scope import UNKNOWN, Scope, Terms
+from tallystick.storage.gatereaders import GateReaders
+from tallystick.storage.gaterows import ScopeRow, SignalRow
+
+MAX_KEYS: Final = 16_384
+MAX_SLICES: Final = 4_096
+MAX_REFERENCES: Final = 65_536
+_ENDLESS: Final = 2**63 - 1
+
+
+@dataclass(slots=True)
+class Known:
+    """A key as the gate needs it. `classes`: all it was granted.  `admin`: a human key whose word is enough for `admin`."""
+
+    known: KnownKey
+    public: PublicKey
+    classes: frozenset[str]
+    rights: Rights
+    admin: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """What a successor needs of a signal: `gate.provenance.Predecessor`."""
+
+    key: bytes
+    signers: tuple[bytes, ...]
+    depth: int
+
+
+@dataclass(slots=True)
+class _Cut:
+    """A slice, for the moments from `low` (included) to `high`."""
+
+    low: int
+    high: int
+    predicates: tuple[str, ...]
+    evidence: Evidence
+
+
+class GateMemory:
+    """For one event loop. Every method raises Unavailable when the ledger cannot be read."""
+
+    def __init__(self, readers: GateReaders, house: KeyId) -> None:
+        self._readers = readers
+        self._house = house
+        self._epoch = self._rights_epoch = -2
+        self._keys: dict[bytes, Known | None] = {}
+        self._rights: dict[bytes, Rights] = {}
+        self._scopes: dict[bytes, tuple[Scope, ...]] = {}
+        self._slices: dict[bytes, _Cut] = {}
+        self._references: dict[bytes, Behind] = {}
+
+    def refresh(self) -> None:
+        """Forget what may have changed. Called first for each signal."""
+        epoch, rights_epoch = self._readers.epochs()
+        if epoch != self._epoch:
+            self._slices.clear()
+            self._scopes.clear()
+            if rights_epoch != self._rights_epoch:
+                self._keys.clear()
+                self._rights.clear()
+                self._rights_epoch = rights_epoch
+            self._epoch = epoch
+
+    def key(self, kid: bytes) -> Known | None:
+        """A key; None: not known here."""
+        try:
+            return self._keys[kid]
+        except KeyError:
+            pass
+        row = self._readers.known_key(kid)
+        if len(self._keys) >= MAX_KEYS:
+            self._keys.clear()
+        if row is None:
+            return None  # not kept: strangers have as many names as they like
+        known, grants = row.known, self._readers.grants(kid)
+        rights = rights_of(known, grants, house=kid == self._house)
+        classes = frozenset((*known.classes, *(word for grant in grants for word in grant.classes)))
+        found = Known(known, row.public, classes, rights, known.kind == "human" and "admin" in known.actions)
+        self._keys[bytes(kid)] = found
+        return found
+
+    def rights(self, kid: bytes) -> Rights:
+        """The rows of a key behind a signal; of one nobody knows those of the unknown."""
+        try:
+            return self._rights[kid]
+        except KeyError:
+            pass
+        found = UNKNOWN_RIGHTS
+        if kid != UNKNOWN and (key := self.key(kid)) is not None:
+            found = key.rights
+        if len(self._rights) >= MAX_KEYS:
+            self._rights.clear()
+        self._rights[kid] = found
+        return found
+
+    def scopes(self, kid: bytes) -> tuple[Scope, ...]:
+        """The scopes of a key that are open."""
+        try:
+            return self._scopes[kid]
+        except KeyError:
+            pass
+        found = tuple(scope for row in self._readers.scopes(kid) if (scope := _scope(row)) is not None)
+        if len(self._scopes) >= MAX_KEYS:
+            self._scopes.clear()
+        self._scopes[bytes(kid)] = found
+        return found
+
+    def evidence(self, kid: bytes, question: Question) -> Evidence | None:
+        """The answer of the fact store; None: the question is for somebody else."""
+        if not isinstance(question, SliceQuestion):
+            return None
+        around = question.around_ns
+        cut = self._slices.get(kid)
+        if cut is not None and cut.low <= around < cut.high and cut.predicates == question.predicates:
+            return cut.evidence
+        found = self._readers.slice(kid, around, question.predicates)
+        if found is None:
+            return None
+        ends = [fact.until_ns for fact in found.facts if fact.until_ns is not None]
+        seen = [sighting.observed_ns for sighting in found.sightings if sighting.observed_ns > around]
+        begins = self._readers.next_fact(around)
+        evidence = Evidence(slice=found)
+        high = min((*ends, *seen, *(() if begins is None else (begins,))), default=_ENDLESS)
+        if len(self._slices) >= MAX_SLICES:
+            self._slices.clear()
+        self._slices[bytes(kid)] = _Cut(around, high, question.predicates, evidence)
+        return evidence
+
+    def behind(self, reference: bytes) -> Behind | None:
+        """The signal of a reference; None: not in this ledger."""
+        found = self._references.get(reference)
+        if found is None and (row := self._readers.signal(reference)) is not None:
+            found = self._of_row(row)
+            self.keep(reference, found)
+        return found
+
+    def behind_entry(self, index: int) -> Behind | None:
+        """The signal of an entry of this log; None: there is none."""
+        row = self._readers.signal_at(index)
+        return None if row is None else self._of_row(row)
+
+    def keep(self, reference: bytes, behind: Behind) -> None:
+        """A signal that is recorded now, or was found."""
+        if len(self._references) >= MAX_REFERENCES:
+            for old in list(self._references)[: MAX_REFERENCES // 2]:
+                del self._references[old]
+        self._references[reference] = behind
+
+    def _of_row(self, row: SignalRow) -> Behind:
+        return Behind(row.key, row.signers, row.depth)
+
+
+def _scope(row: ScopeRow) -> Scope | None:
+    if row.verb is None:
+        return None
+    terms = Terms(verb=row.verb, targets=row.targets or (), body=row.body, origins=row.origins, uses=row.uses, until_ns=row.until_ns)
+    return Scope(scope=row.scope, subject=row.subject, terms=terms, uses_left=row.uses_left, entry=row.entry)
