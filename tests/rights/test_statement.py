@@ -31,6 +31,7 @@ from tallystick.rights.statement import (
     SignalApprove,
     SignalDeny,
     Statement,
+    ProgramRun,
     encode_statement,
     parse_statement,
     terms_fields,
@@ -78,10 +79,12 @@ EXAMPLES: dict[str, Statement] = {
     "plan": GatePlan(plan=(("cron", ("crypto",)), ("default", ("crypto", "deterministic")), ("sensor/camera", ("crypto", "sensory")))),
     "begin": ContextBegin(key=AGENT),
     "end": ContextEnd(key=AGENT),
+    "run": ProgramRun(name="verb.vm-start", input=seed("input"), pairing=seed("pair")),
+    "bare run": ProgramRun(name="verb.reboot", input=None, pairing=seed("pair")),
 }
 # What is another statement and no junk: a field that may be left out, a number or a line that may be another.
 OTHERS: list[tuple[str, Value]] = [
-    *[(name, None) for name in ("schedule", "place", "expires", "label", "since", "subject", "observed", "until", "scope")],
+    *[(name, None) for name in ("schedule", "place", "expires", "label", "since", "subject", "observed", "until", "scope", "input")],
     *[(name, number) for name in ("expires", "since", "grant", "observed", "until", "fact", "proposal") for number in (0, 601)],
     ("schedule", "ADMIN "),
     ("actions", []),

@@ -40,7 +40,7 @@ STATED: Final[Mapping[str, tuple[frozenset[Kind], Mapping[str, str]]]] = {
     "key.resume": (frozenset({Kind.KEY_RESUMED}), {"key": "subject"}),
     "body.erase": (frozenset({Kind.BODY_ERASED}), {"entry": "entry", "erased": "erased", "reason": "reason"}),
     "pair.resign": (frozenset({Kind.PAIRING_RESIGNED}), {"pairing": "pair", "as": "pair_type"}),
-    "verb.run": (frozenset({Kind.EFFECT_BEGUN}), {"name": "effect", "pairing": "pairing"}),
+    "program.run": (frozenset({Kind.EFFECT_BEGUN}), {"name": "effect", "pairing": "pairing"}),
     "house.restore": (frozenset({Kind.RESTORED}), {"log": "log_name"}),
     "house.migrate": (frozenset({Kind.MIGRATED}), {"signing": "successor", "static": "static_key", "witness": "witness_key"}),
 }

@@ -70,6 +70,7 @@ RISKS: Final[Mapping[str, Risk]] = {
     "scope.grant": Risk.CRITICAL,
     "scope.withdraw": Risk.MEDIUM,
     "gate.plan": Risk.CRITICAL,
+    "program.run": Risk.CRITICAL,
     "context.begin": Risk.HIGH,
     "context.end": Risk.MEDIUM,
 }

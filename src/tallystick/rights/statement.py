@@ -15,6 +15,7 @@ from tallystick.keys import KeyId, KeyKind, PublicKey, parse_cose_key
 from tallystick.pair.message import LABEL_FORM, MAX_ENTRY_INDEX
 from tallystick.pair.statement import ACTIONS, MAX_STATEMENT_BYTES, STATEMENT_VERSION
 from tallystick.rights.scope import MAX_ORIGINS, MAX_USES, Terms
+from tallystick.rights.verb import is_named
 
 SOURCE: Final = "source"
 MAX_CLASSES: Final = 16
@@ -148,6 +149,15 @@ class ContextEnd:
     key: KeyId
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramRun:
+    """A named program runs once, asked for over this pair. `name`: its verb.  `input`: SHA-256 of what it gets to read, None for nothing."""
+
+    name: str
+    input: bytes | None
+    pairing: bytes
+
+
 Statement: TypeAlias = (
     KeyGrant
     | KeyRevoke
@@ -161,6 +171,7 @@ Statement: TypeAlias = (
     | GatePlan
     | ContextBegin
     | ContextEnd
+    | ProgramRun
 )
 
 VERBS: Final[dict[type[Statement], str]] = {
@@ -176,6 +187,7 @@ VERBS: Final[dict[type[Statement], str]] = {
     GatePlan: "gate.plan",
     ContextBegin: "context.begin",
     ContextEnd: "context.end",
+    ProgramRun: "program.run",
 }
 SPOKEN: Final = frozenset(VERBS.values())
 """The verbs whose bodies are read here and not in pair/statement.py."""
@@ -262,6 +274,10 @@ def parse_statement(raw: bytes) -> Statement:
             return ContextBegin(key=KeyId(_hash(key)))
         case {"key": key, **rest} if verb == "context.end" and not rest:
             return ContextEnd(key=KeyId(_hash(key)))
+        case {"name": str(name), "input": given, "pairing": pairing, **rest} if verb == "program.run" and not rest:
+            if not is_named(name):
+                raise Malformed("statement: a program's verb is missing")
+            return ProgramRun(name=name, input=None if given is None else _hash(given), pairing=_hash(pairing))
         case _:
             raise Malformed("statement: not a statement of this version")
 
@@ -313,6 +329,8 @@ def _fields(statement: Statement) -> dict[str, Encodable]:
             return {"plan": {word: list(layers) for word, layers in s.plan}}
         case ContextBegin(key=key) | ContextEnd(key=key):
             return {"key": bytes(key)}
+        case ProgramRun() as s:
+            return {"name": s.name, "input": s.input, "pairing": s.pairing}
 
 
 def terms_fields(terms: Terms) -> dict[str, Encodable]:
