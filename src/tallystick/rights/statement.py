@@ -10,6 +10,8 @@ from typing import Final, TypeAlias
 
 from tallystick.canonical import Encodable, Value, decode, encode
 from tallystick.errors import Malformed, Misuse, TallyError
+from tallystick.facts.fact import read_value
+from tallystick.facts.schedule import parse_schedule
 from tallystick.gate.question import Layer
 from tallystick.keys import KeyId, KeyKind, PublicKey, parse_cose_key
 from tallystick.pair.message import LABEL_FORM, MAX_ENTRY_INDEX
@@ -75,7 +77,7 @@ class GrantWithdraw:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactAdd:
-    """A fact holds. Either `value` (canonical CBOR) stands in clear in the ledger, or `commitment` does and its opening travels beside."""
+    """A fact holds. Either `value` (as facts/fact.py writes it) stands in clear in the ledger, or `commitment`; its opening travels beside."""
 
     predicate: str
     subject: KeyId | None
@@ -151,7 +153,7 @@ class ContextEnd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgramRun:
-    """A named program runs once, asked for over this pair. `name`: its verb.  `input`: SHA-256 of what it gets to read, None for nothing."""
+    """A named program runs once, asked for over this pair. `name`: its verb.  `input`: SHA-256 of its input, None for none."""
 
     name: str
     input: bytes | None
@@ -225,13 +227,13 @@ def parse_statement(raw: bytes) -> Statement:
                 classes=_classes(classes),
                 actions=_actions(actions),
                 targets=_targets(targets),
-                schedule=None if schedule is None else _line(schedule, MAX_SCHEDULE_BYTES),
+                schedule=None if schedule is None else parse_schedule(_line(schedule, MAX_SCHEDULE_BYTES)).text,
                 place=None if place is None else _hash(place),
                 expires_ns=None if expires is None else _whole(expires),
                 label=None if label is None else _label(label),
             )
         case {"key": key, "how": how, "since": since, **rest} if verb == "key.revoke" and not rest:
-            if how not in (RETIRED, COMPROMISED) or (how == RETIRED and since is not None):
+            if how not in (RETIRED, COMPROMISED) or (how == RETIRED) is not (since is None):
                 raise Malformed("statement: a key is retired, or compromised since an entry")
             return KeyRevoke(key=KeyId(_hash(key)), how=str(how), since=None if since is None else _index(since))
         case {"grant": grant, **rest} if verb == "grant.withdraw" and not rest:
@@ -367,7 +369,7 @@ def _fact(statement: FactAdd) -> FactAdd:
     if (statement.value is None) == (statement.commitment is None):
         raise Malformed("statement: a fact has a value or the commitment of one")
     if statement.value is not None:
-        decode(statement.value, max_bytes=MAX_VALUE_BYTES, max_depth=_MAX_DEPTH, max_items=256)
+        read_value(statement.value)
     if statement.observed_ns is not None and statement.until_ns is not None and statement.until_ns <= statement.observed_ns:
         raise Malformed("statement: a fact that ends before it begins")
     return statement
