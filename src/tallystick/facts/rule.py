@@ -72,7 +72,7 @@ def class_allowed(key: KnownKey, signal_class: str) -> bool:
     if base in _OF_KIND and key.kind != base:
         return False
     if not key.classes:
-        return base == key.kind
+        return base in _OF_KIND
     return any(covers(granted, signal_class) for granted in key.classes)
 
 

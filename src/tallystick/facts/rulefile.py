@@ -232,7 +232,7 @@ class _Reader:
     def need(self, *words: str) -> str:
         token = self.take()
         if token.text not in words:
-            wanted = " or ".join(words) if len(words) < 8 else f"one of {', '.join(words)}"
+            wanted = " or ".join(words) if len(words) < 7 else f"one of {', '.join(words)}"
             raise _error(token, f"{wanted} is missing" if not token.text else f"{token.text[:32]} where {wanted} was awaited")
         return token.text
 

@@ -17,7 +17,7 @@ from tallystick.facts.fact import Place, Point
 # WGS 84 (NGA.STND.0036): a = 6,378,137 m, 1/f = 298.257223563; mean radius R1 of IUGG.
 EARTH_RADIUS_M: Final = 6_371_008.771
 HALF_WAY_AROUND_MM: Final = 20_015_115_000  # more than pi times the radius
-SPHERE_ERROR_PER_THOUSAND: Final = 6  # the largest error of the sphere against the ellipsoid is 5.6 in a thousand (near the poles)
+SPHERE_ERROR_PER_THOUSAND: Final = 6  # it is 5.6: at the equator, north to south, b^2 / a = 6,335,439 m is the radius
 
 # Settable by facts (docs/spec/facts.md, section 3).
 SPEED_LIMIT_KMH: Final = 1_100  # faster than airliners
