@@ -53,6 +53,7 @@ ROWS: Final = (
     Row("GET", "/v1/log/tile/entries/000.p/1", "house.entries", "read", admin_only=True),
     Row("GET", "/v1/inbox", "house.inbox", "read", admin_only=True),
     Row("GET", "/v1/pairs", "house.pairs", "read", admin_only=True),
+    Row("GET", "/v1/explain?signal=1", "house.explain", "read", admin_only=True),
     Row("GET", "/v1/files/there.txt", "archive.get", "read"),
     Row("GET", "/v1/list", "archive.ls", "read"),
     Row("GET", "/v1/list/folder", "archive.ls", "read"),

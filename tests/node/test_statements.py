@@ -67,6 +67,9 @@ class Written:
     async def close_invite(self, invite: bytes) -> None:
         self.asked.append(("unlisten", invite))
 
+    async def recheck_pairs(self) -> None:
+        self.asked.append(("recheck", b""))
+
 
 @dataclass
 class Desk:

@@ -18,6 +18,7 @@ from tallystick.passage.effect import (
     Narrow,
     Open,
     Perform,
+    Recheck,
     Record,
     Unlisten,
     invite_name,
@@ -33,6 +34,7 @@ MAKERS: dict[str, Callable[[Any], Effect]] = {
     "Narrow": lambda given: Narrow(ID, given),
     "Listen": lambda given: Listen(ID, given),
     "Unlisten": lambda given: Unlisten(ID, given),
+    "Recheck": lambda given: Recheck(given),
     "Destroy": lambda given: Destroy("pair/00", given),
 }
 EVENT = Event.of(Kind.STOPPED, 1)
@@ -41,7 +43,7 @@ EVENT = Event.of(Kind.STOPPED, 1)
 @pytest.mark.parametrize("name", MAKERS)
 @pytest.mark.parametrize("lie", [None, 7, b"receipt", True, {"index": 7}, EVENT], ids=repr)
 def test_no_receipt_no_effect(name: str, lie: object) -> None:
-    """Perform, Open, Close, Narrow, Listen, Unlisten and Destroy exist only with the receipt of their entry."""
+    """Perform, Open, Close, Narrow, Listen, Unlisten, Recheck and Destroy exist only with the receipt of their entry."""
     MAKERS[name](receipt())
     with pytest.raises(AssertionError):
         MAKERS[name](lie)

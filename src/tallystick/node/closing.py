@@ -76,6 +76,10 @@ class Closing:
             self._shut(Closed(why_of(house), self._newest()))
         return bool(self.reason)
 
+    def unsigned(self) -> Closed:
+        """What a pair is told that waits to be signed again."""
+        return Closed(Why.UNSIGNED, self._newest())
+
     def _feel(self) -> None:
         """From any thread."""
         if self._loop is not None:
@@ -104,7 +108,7 @@ class Closing:
         if not house.is_open:
             return Closed(why_of(house), self._newest(), self._terms(pair, house))
         if pair.state == "restored":
-            return Closed(Why.UNSIGNED, self._newest())
+            return self.unsigned()
         return self._show(0 if asked is None or asked.times != house.restored else asked.checkpoint.size)
 
     def _read(self, note: bytes, rotations: tuple[bytes, ...]) -> Asked:

@@ -14,7 +14,21 @@ from tallystick.keys.signer import Vault
 from tallystick.ledger.event import Event
 from tallystick.ledger.receipt import Receipt
 from tallystick.node.reserve import Reserve
-from tallystick.passage.effect import Close, Destroy, Forget, Keep, Later, Listen, Narrow, Open, Passage, Perform, Record, Unlisten
+from tallystick.passage.effect import (
+    Close,
+    Destroy,
+    Forget,
+    Keep,
+    Later,
+    Listen,
+    Narrow,
+    Open,
+    Passage,
+    Perform,
+    Recheck,
+    Record,
+    Unlisten,
+)
 from tallystick.storage.sqlite import Store
 
 _T = TypeVar("_T")
@@ -40,6 +54,9 @@ class Doors(Protocol):
     async def close_invite(self, invite: bytes) -> None:
         """From now on this invite meets silence."""
 
+    async def recheck_pairs(self) -> None:
+        """From now on no session goes on whose pair no longer stands."""
+
 
 class NoDoors:
     """A machine that is nobody's house, or is not running as one: nothing in memory changes."""
@@ -57,6 +74,9 @@ class NoDoors:
         """Nothing."""
 
     async def close_invite(self, invite: bytes) -> None:
+        """Nothing."""
+
+    async def recheck_pairs(self) -> None:
         """Nothing."""
 
 
@@ -141,6 +161,8 @@ class Effects:
                 return await self._doors.open_invite(invite)
             case Unlisten(invite=invite):
                 return await self._doors.close_invite(invite)
+            case Recheck():
+                return await self._doors.recheck_pairs()
         raise AssertionError(f"no effect is called {type(effect).__name__}")
 
     async def _keep(self, name: str, secret: bytes) -> None:

@@ -276,6 +276,16 @@ class House:
             for session in self._sessions.get(pair, ()):
                 session.narrow(row)
 
+    async def recheck_pairs(self) -> None:
+        """From now on no session goes on whose pair no longer stands."""
+        unsigned = None
+        for pair, sessions in list(self._sessions.items()):
+            row = self.machine.store.pair(pair)
+            if sessions and row is not None and not row.stands:
+                unsigned = unsigned or self.closing.unsigned()
+                for session in list(sessions):
+                    session.tell_closed(unsigned)
+
     async def open_invite(self, invite: bytes) -> None:
         """From now on knocks with this invite are heard."""
         secret = await asyncio.to_thread(self.machine.vault.get_secret, invite_name(invite))

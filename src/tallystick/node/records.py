@@ -61,17 +61,17 @@ def _targets(text: str) -> tuple[str, ...]:
 
 
 def query_event(
-    query: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], now_ns: int, actor: str, **context: Any
+    query: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], now_ns: int, actor: str, *, what: str = "log", **context: Any
 ) -> tuple[Event, bytes]:
     """The entry of somebody reading records, and its opening: a salt and the filter, which may have to be forgotten.
 
-    Args: rows: what they were shown first.  context: the header's fields of the event (pairing, session, cause).
+    Args: rows: what they were shown first.  what: log, or explain.  context: the header's fields of the event (pairing, session, cause).
     """
     asked = {name: str(value) for name, value in query.items() if value is not None}
     salt = secrets.token_bytes(32)
     digest = sha256(b"tally query v1", salt, encode(asked))
     found = {"first": rows[0]["index"], "count": len(rows)} if rows else {"count": 0}
-    return Event.of(Kind.QUERY, now_ns, actor, digest=digest, what="log", **found, **context), encode([salt, asked])
+    return Event.of(Kind.QUERY, now_ns, actor, digest=digest, what=what, **found, **context), encode([salt, asked])
 
 
 def page_of(store: Store, query: Mapping[str, Any], *, pair: bytes | None = None) -> list[dict[str, Any]]:

@@ -112,6 +112,11 @@ class HouseClient:
         """Every pair of the house (ADMIN pairs only)."""
         return (await self._read("/v1/pairs", "house.pairs", answers.Pairs))["pairs"]
 
+    async def explain(self, signal: str, *, quick: bool = False, all_now: bool = False) -> Explained:
+        """The story of a signal in the house's ledger, named by its entry or its reference (ADMIN pairs only). See docs/explain.md."""
+        query = {"signal": signal, **({"quick": 1} if quick else {}), **({"now": 1} if all_now else {})}
+        return await self._read(f"/v1/explain?{urlencode(query)}", "house.explain", Explained)
+
     async def log(self, *, after: int | None = None, limit: int = 50, **filters: str | int) -> list[answers.Entry]:
         """Entries of the house's ledger, oldest first: the newest `limit`, or those from `after` on (at most 200 at a time).
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tallystick.node.door import Answer, Call, Route, json_answer, route
 from tallystick.node.following import FollowedLines, follow
 from tallystick.node.logroom import log_routes
+from tallystick.node.storyroom import story_routes
 from tallystick.node.records import page_of, query_event, whole_number
 from tallystick.node.view import is_shown, pair_json, proposal_json
 from tallystick.pair.pairing import PairType, Role
@@ -28,6 +29,7 @@ def house_routes(house: "House") -> tuple[Route, ...]:
         route("GET", "/v1/pairs", "house.pairs", rooms.pairs),
         route("POST", "/v1/statements", "statement.submit", rooms.statement),
         *log_routes(house),
+        *story_routes(house),
     )
 
 

@@ -138,7 +138,17 @@ class Unlisten:
         _receipt(self.receipt)
 
 
-Effect = Record | Later | Keep | Destroy | Forget | Perform | Open | Close | Narrow | Listen | Unlisten
+@dataclass(frozen=True, slots=True)
+class Recheck:
+    """From now on nothing goes on by a pair that no longer stands: a revocation reached it through the key that signed it."""
+
+    receipt: Receipt
+
+    def __post_init__(self) -> None:
+        _receipt(self.receipt)
+
+
+Effect = Record | Later | Keep | Destroy | Forget | Perform | Open | Close | Narrow | Listen | Unlisten | Recheck
 
 _T = TypeVar("_T")
 Passage = Generator[Effect, Any, _T]

@@ -25,7 +25,7 @@ from tallystick.rights.verb import check_verb
 from tallystick.rights.verdict import Verdict
 
 # Routes that only an ADMIN pair reaches, although their action class is smaller (docs/spec/door.md, section 1).
-ADMIN_ONLY: Final = frozenset(("house.inbox", "house.pairs", "house.entries"))
+ADMIN_ONLY: Final = frozenset(("house.inbox", "house.pairs", "house.entries", "house.explain"))
 _WORDS: Final[Mapping[type[TallyError], str]] = {
     Malformed: "malformed",
     Unproven: "unproven",

@@ -22,12 +22,13 @@ from tallystick.ledger.signed import SignalMark
 from tallystick.ledger.table import KINDS
 from tallystick.primitives import SHA256
 from tallystick.storage.bodies import SEGMENT_UNITS, TAG_BYTES, Bodies, Sealed, UnfinishedErasureError
+from tallystick.storage.clear import clear_value
 from tallystick.storage.connection import passing, unavailable
 from tallystick.storage.leftovers import clear_copies
-from tallystick.storage.projection import PLAIN, project
+from tallystick.storage.projection import PLAIN, RIGHTS, project
 from tallystick.storage.rows import CheckpointRow
 from tallystick.storage.rules.house import CHANGES, OPEN
-from tallystick.storage.rules.state import Cell, SignalFork
+from tallystick.storage.rules.state import ENDLESS, Cell, SignalFork
 from tallystick.storage.targets import fill, scrub
 from tallystick.tlog.tree import leaf_hash, perfect_root
 
@@ -103,6 +104,8 @@ class Book:
         self._unsure = True  # whether the files hold what was written: a crash or a failed sync may have taken it
         self._data_version: object = None
         self._shut: str | None = None
+        self._standing: dict[bytes, int] = {}  # until when a key stands; -1: not at all
+        self._caps: dict[bytes, str] = {}
         try:
             self.db.execute("BEGIN")  # size and entries of one moment: another process may be appending
             try:
@@ -119,6 +122,10 @@ class Book:
         row: tuple[Cell, ...] | None = self.db.execute(sql, tuple(arguments)).fetchone()
         return row
 
+    def all(self, sql: str, arguments: Sequence[Cell] = ()) -> list[tuple[Cell, ...]]:
+        """Every row."""
+        return list(self.db.execute(sql, tuple(arguments)))
+
     def run(self, sql: str, arguments: Sequence[Cell] = ()) -> int:
         """Change rows; how many were changed."""
         self.db.execute(sql, tuple(arguments))
@@ -131,6 +138,30 @@ class Book:
             row = self.one("SELECT state FROM house")
             self._shut = str(row[0]) if row is not None else OPEN
         return self._shut
+
+    def stands(self, key: bytes, time_ns: int) -> bool:
+        """Whether this key is known, stands and has not expired at this time."""
+        until = self._standing.get(key)
+        if until is None:
+            row = self.one("SELECT coalesce(expires_ns, ?) FROM keys WHERE key_id = ? AND state = 'standing'", (ENDLESS, key))
+            until = row[0] if row is not None and isinstance(row[0], int) else -1
+            if len(self._standing) >= MAX_CACHED_IDS:
+                self._standing.clear()
+            self._standing[key] = until
+        return time_ns < until
+
+    def cap(self, pairing: bytes) -> str:
+        """The effective type of a pair that stands; empty for any other."""
+        cap = self._caps.get(pairing)
+        if cap is None:
+            row = self.one("SELECT effective FROM pairs WHERE pairing = ? AND state = 'standing'", (pairing,))
+            cap = self._caps[pairing] = str(row[0]) if row is not None else ""
+        return cap
+
+    def _forget_rights(self) -> None:
+        """Who may do what has changed, or may not have: ask again."""
+        self._standing.clear()
+        self._caps.clear()
 
     def event_at(self, index: int) -> Event | None:
         """An event of this ledger, also one of the group that is being written."""
@@ -163,6 +194,7 @@ class Book:
             self.db.execute("COMMIT")
         except BaseException as error:
             self._data_version = self._shut = None  # whatever was cached, load it again
+            self._forget_rights()
             self._ids.clear()
             with contextlib.suppress(apsw.Error):
                 if self.db.in_transaction:
@@ -202,12 +234,17 @@ class Book:
                 mark = project(self, event, first + offset, self.event_at)
                 if event.kind in CHANGES:
                     self._shut = None
+                if event.kind in RIGHTS:
+                    self._forget_rights()
                 opening = request.openings[offset] if request.openings else b""
+                if opening and (clear := clear_value(event, opening)) is not None:
+                    self.run("INSERT INTO clear VALUES (?, ?)", (first + offset, clear))
                 self._pending.append((event, request.leaves[offset], opening, mark))
         except TallyError as error:
             self.db.execute("ROLLBACK TO request")
             self.db.execute("RELEASE request")
             self._shut = None
+            self._forget_rights()
             time_ns = request.events[len(self._pending) - kept].time_ns
             del self._pending[kept:]
             request.outcome = error
@@ -389,6 +426,7 @@ class Book:
         self._used = [True] * len(_POST)
         self._ids.clear()
         self._shut = None
+        self._forget_rights()
         self._data_version = version
 
     def _finish_erasures(self) -> None:

@@ -13,14 +13,35 @@ from typing import Final
 
 from tallystick.errors import Refused
 from tallystick.ledger.event import Event, Kind
-from tallystick.ledger.signed import SignalMark
-from tallystick.storage.rules import flow, house, keys, pairs
+from tallystick.ledger.signed import SignalMark, read_mark
+from tallystick.storage.rules import flow, gate, house, keys, pairs, proposals
 from tallystick.storage.rules.flow import signal_once
+from tallystick.storage.rules.gate import check_signal
 from tallystick.storage.rules.state import Rule, State
 
-RULES: Final[Mapping[Kind, Rule]] = {**house.RULES, **keys.RULES, **pairs.RULES, **flow.RULES}
+RULES: Final[Mapping[Kind, Rule]] = {
+    **house.RULES,
+    **keys.RULES,
+    **pairs.RULES,
+    **flow.RULES,
+    **gate.RULES,
+    **proposals.RULES,
+}
 """What each kind does. A kind that is not here changes nothing but the entries."""
 
+RIGHTS: Final = frozenset(
+    (
+        *(Kind.ORIGIN, Kind.CLOSED, Kind.RESTORED, Kind.MIGRATED, Kind.ARRIVED, Kind.PLAN),
+        *(Kind.PAIRING_APPROVED, Kind.PAIRING_BROKEN, Kind.DOWNGRADED, Kind.SEVERED, Kind.PAIRING_RESIGNED),
+        *(Kind.KEY_INTRODUCED, Kind.KEY_REVOKED, Kind.KEY_SUSPENDED, Kind.KEY_RESUMED, Kind.KEY_ROTATED, Kind.SIGNAL_FORK),
+        *(Kind.ADMINS_REPLACED, Kind.GRANT, Kind.GRANT_WITHDRAWN, Kind.SCOPE, Kind.SCOPE_ENDED),
+    )
+)
+"""The kinds that change who may do what: `epoch.rights`, and with it everything that was kept of keys and pairs, is of before them."""
+
+_STATE: Final = frozenset(
+    (*(Kind.FACT_ADDED, Kind.FACT_WITHDRAWN, Kind.SIGHTING, Kind.CONTEXT_BEGUN, Kind.DELIVERED, Kind.CONTEXT_ENDED, Kind.BODY_ERASED),)
+)
 
 PLAIN: Final = frozenset(kind for kind in Kind if kind not in RULES)
 """The kinds that change nothing but the entries. Without a signal they need no savepoint and cannot be refused."""
@@ -37,9 +58,17 @@ def project(state: State, event: Event, index: int, leaf_of: Callable[[int], Eve
     if index:
         house.check_may(state, event)
     mark: SignalMark | None = None
-    if event.get("signal") is not None and event.kind is not Kind.FINDING:
-        mark = signal_once(state, event, index, leaf_of)
-    rule = RULES.get(event.kind)
+    kind = event.kind
+    if event.get("signal") is not None:
+        # A finding is signed by the house itself, so that it can be a predecessor; its numbers are the house's own care.
+        mark = signal_once(state, event, index, leaf_of) if kind is not Kind.FINDING else read_mark(event.blob("signal"))
+        if kind is Kind.SIGNAL:
+            check_signal(state, event, index, mark)
+    rule = RULES.get(kind)
     if rule is not None:
         rule(state, event, index)
+    if kind in RIGHTS:
+        state.run("UPDATE epoch SET rights = ?1, state = ?1", (index,))
+    elif kind in _STATE:
+        state.run("UPDATE epoch SET state = ?", (index,))
     return mark

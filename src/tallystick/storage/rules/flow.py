@@ -1,12 +1,13 @@
-"""Signals, proposals and effects: a number is used once, a proposal is decided once, an effect ends once."""
+"""Signals, effects and erasures: a number is used once, an effect ends once, what was erased is nowhere."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from tallystick.errors import Malformed, Refused, Unproven
+from tallystick.errors import Malformed, Refused
 from tallystick.ledger.erasure import covered
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.signed import SignalMark, read_mark
+from tallystick.storage.rules import proposals
 from tallystick.storage.rules.state import Rule, SignalFork, State
 
 
@@ -33,35 +34,9 @@ def signal_once(state: State, event: Event, index: int, leaf_of: Callable[[int],
     raise Refused(f"this signal is already in the ledger, entry {first}", "A signal counts once; sign a new one.")
 
 
-def _proposal(state: State, event: Event, index: int) -> None:
-    state.run(
-        "INSERT INTO proposals (entry, state, signal_hash, expires_ns) VALUES (?, 'held', ?, ?)",
-        (index, event.blob("signal_hash"), event.number("expires") or None),
-    )
-
-
-def _approval(state: State, event: Event, index: int) -> None:
-    items = event.get("items")
-    for entry, signal_hash in items if isinstance(items, tuple) else ():
-        row = state.one("SELECT state, signal_hash, expires_ns FROM proposals WHERE entry = ?", (entry,))
-        if row is None or row[1] != signal_hash:
-            raise Unproven(f"entry {entry} holds no such proposal")
-        if row[0] != "held" or (isinstance(row[2], int) and event.time_ns >= row[2]):
-            raise Refused(f"proposal {entry} is {row[0]!s}" if row[0] != "held" else f"proposal {entry} has expired")
-        state.run("UPDATE proposals SET state = 'approved', ended = ? WHERE entry = ?", (index, entry))
-
-
-def _proposal_ends(to: str, allowed: tuple[str, ...]) -> Rule:
-    def rule(state: State, event: Event, index: int) -> None:
-        row = state.one("SELECT state FROM proposals WHERE entry = ?", (event.number("entry"),))
-        if row is None or row[0] not in allowed:
-            raise Refused(f"there is no proposal {event.number('entry')} to end" if row is None else f"this proposal is {row[0]!s}")
-        state.run("UPDATE proposals SET state = ?, ended = ? WHERE entry = ?", (to, index, event.number("entry")))
-
-    return rule
-
-
 def _effect_begun(state: State, event: Event, index: int) -> None:
+    if event.get("entry") is not None:
+        proposals.begin(state, event, index)
     state.run("INSERT INTO effects VALUES (?, ?, ?, ?)", (index, event.text("effect"), event.time_ns, event.blob("signal_hash") or None))
 
 
@@ -79,13 +54,11 @@ def _body_erased(state: State, event: Event, index: int) -> None:
         state.run("DELETE FROM fresh WHERE slot IN (SELECT slot FROM bodies WHERE entry BETWEEN ? AND ?)", span)
         state.run("DELETE FROM bodies WHERE entry BETWEEN ? AND ?", span)
         state.run("DELETE FROM targets WHERE entry BETWEEN ? AND ?", span)
+        state.run("DELETE FROM clear WHERE entry BETWEEN ? AND ?", span)
+        state.run("DELETE FROM sightings WHERE entry BETWEEN ? AND ?", span)
 
 
 RULES: Final[Mapping[Kind, Rule]] = {
-    Kind.PROPOSAL: _proposal,
-    Kind.APPROVAL: _approval,
-    Kind.PROPOSAL_DENIED: _proposal_ends("denied", ("held",)),
-    Kind.PROPOSAL_ENDED: _proposal_ends("ended", ("held", "approved")),
     Kind.EFFECT_BEGUN: _effect_begun,
     Kind.EFFECT_DONE: _effect_ended,
     Kind.EFFECT_FAILED: _effect_ended,

@@ -41,6 +41,7 @@ WHILE_CLOSED: Final = frozenset(
         # What only takes away; an effect that was open when the house closed ends, and a query of the auditor is told.
         *(Kind.SEVERED, Kind.INVITE_REVOKED, Kind.INVITE_EXPIRED, Kind.PAIRING_DENIED, Kind.PAIRING_EXPIRED, Kind.PAIRING_BROKEN),
         *(Kind.KEY_REVOKED, Kind.KEY_SUSPENDED, Kind.BODY_ERASED, Kind.PROPOSAL_DENIED, Kind.PROPOSAL_ENDED, Kind.SCOPE_ENDED),
+        *(Kind.GRANT_WITHDRAWN, Kind.FACT_WITHDRAWN, Kind.CONTEXT_ENDED, Kind.FINDING),
         *(Kind.EFFECT_DONE, Kind.EFFECT_FAILED, Kind.EFFECT_UNKNOWN, Kind.ANSWER, Kind.QUERY, Kind.EXPORTED, Kind.BACKED_UP),
     )
 )
@@ -146,6 +147,8 @@ def _restored(state: State, event: Event, index: int) -> None:
         raise Refused("from here on the log has a later name", f"{restored_name(house.first_name, house.restored + 1)}, or the next ones")
     state.run("UPDATE invites SET state = 'void', ended = ? WHERE state = 'open'", (index,))
     state.run("UPDATE proposals SET state = 'void', ended = ? WHERE state IN ('held', 'approved')", (index,))
+    state.run("UPDATE scopes SET state = 'void', changed = ? WHERE state IN ('open', 'suspended')", (index,))
+    state.run("DELETE FROM contexts")
     state.run("UPDATE pairs SET state = 'broken', ended = ? WHERE state = 'pending'", (index,))
     # What happened after the backup is not known here: a pair that was severed, a key that was revoked. A person says which still count.
     state.run(

@@ -7,15 +7,12 @@ from tallystick import canonical
 from tallystick.errors import Malformed, Refused, Unproven
 from tallystick.keys.identity import KeyKind, PublicKey, parse_cose_key
 from tallystick.ledger.event import Event, Kind
+from tallystick.storage.rules.gate import texts, words
 from tallystick.storage.rules.house import adopt_keys, began, rotate_log
 from tallystick.storage.rules.state import ACTIONS, Rule, State, admin_signed, signer_of
+from tallystick.storage.rules.suspension import suspend
 
 _ADMIN_HUMANS: Final = "FROM keys WHERE kind = 'human' AND state = 'standing' AND ' ' || actions || ' ' LIKE '% admin %'"
-
-
-def _words(event: Event, name: str) -> str:
-    value = event.get(name)
-    return " ".join(value) if isinstance(value, tuple) else ""
 
 
 def introduce(
@@ -42,7 +39,6 @@ def introduce(
             (classes, actions, pairing, index, by, index, key_id),
         )
         return
-    targets = event.get("targets") if event else None
     state.run(
         "INSERT INTO keys SELECT ?, coalesce(max(number), 0) + 1, ?, 'standing', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL FROM keys",
         (
@@ -51,7 +47,7 @@ def introduce(
             public,
             classes,
             actions,
-            canonical.encode(targets) if isinstance(targets, tuple) else None,
+            texts(event, "targets") if event else None,
             event.text("schedule") or None if event else None,
             event.blob("place") or None if event else None,
             event.number("expires") or None if event else None,
@@ -99,8 +95,8 @@ def _key_introduced(state: State, event: Event, index: int) -> None:
         key_id=public.key_id,
         kind=kind,
         public=event.blob("cose_key"),
-        classes=_words(event, "classes"),
-        actions=_words(event, "actions"),
+        classes=words(event, "classes"),
+        actions=words(event, "actions"),
         by=by,
         event=event,
     )
@@ -126,16 +122,26 @@ def _key_revoked(state: State, event: Event, index: int) -> None:
     subject = event.blob("subject")
     old, kind, actions = _key_state(state, subject)
     how = event.text("revocation")
-    if old in ("compromised", "replaced") or old == how:
+    since = event.number("since", index) if how == "compromised" else None
+    earlier = state.one("SELECT since FROM keys WHERE key_id = ?", (subject,))
+    if old == "compromised" and since is not None and earlier is not None and isinstance(earlier[0], int) and since < earlier[0]:
+        pass  # it was in doubt for longer than was known
+    elif old in ("compromised", "replaced") or old == how:
         raise Refused("this key is revoked already")
     if event.actor != "local":
         admin_signed(state, event)
+    humans = state.one(f"SELECT 1 {_ADMIN_HUMANS}")
     if kind == "human" and old == "standing" and "admin" in actions.split():
         others = state.one(f"SELECT count(*) {_ADMIN_HUMANS} AND key_id != ?", (subject,))
         if others is None or others[0] == 0:
             raise Refused("this is the last human key with admin", "The recovery key can replace it: `tally key replace-admins`.")
-    since = event.number("since", index) if how == "compromised" else None
     state.run("UPDATE keys SET state = ?, changed = ?, since = ? WHERE key_id = ?", (how, index, since, subject))
+    state.run("UPDATE proposals SET state = 'void', ended = ? WHERE key_id = ? AND state IN ('held', 'approved')", (index, subject))
+    if since is not None:
+        suspend(state, index, subject, since)
+        if humans is not None and state.one(f"SELECT 1 {_ADMIN_HUMANS}") is None:
+            hint = "Name a later entry, or let the recovery key replace them: `tally key replace-admins`."
+            raise Refused("every human key with admin was signed in by this one, and none would be left", hint)
 
 
 def _key_suspended(state: State, event: Event, index: int) -> None:

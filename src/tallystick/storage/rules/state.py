@@ -9,6 +9,8 @@ from tallystick.ledger.signed import SignalMark, read_mark
 from tallystick.pair.pairing import PairType
 
 Cell = int | str | bytes | None
+ENDLESS: Final = 2**63 - 1
+"""A time that never comes."""
 
 
 class State(Protocol):
@@ -23,8 +25,24 @@ class State(Protocol):
         """The first row, or None."""
         ...
 
+    def all(self, sql: str, arguments: Sequence[Cell] = ()) -> list[tuple[Cell, ...]]:
+        """Every row."""
+        ...
+
     def run(self, sql: str, arguments: Sequence[Cell] = ()) -> int:
         """Change rows; how many were changed."""
+        ...
+
+    def event_at(self, index: int) -> Event | None:
+        """An earlier event."""
+        ...
+
+    def stands(self, key: bytes, time_ns: int) -> bool:
+        """Whether this key is known, stands and has not expired at this time."""
+        ...
+
+    def cap(self, pairing: bytes) -> str:
+        """The effective type of a pair that stands; empty for any other."""
         ...
 
 
