@@ -23,7 +23,9 @@ def env(home: Path, **variables: str) -> dict[str, str]:
 
 def test_the_table_and_the_class_name_the_same_settings() -> None:
     """Every row of the table is a field of Settings, and nothing else is."""
-    assert [setting.name for setting in SETTINGS] == [f.name for f in fields(Settings) if f.name not in {"home", "origins", "programs"}]
+    assert [setting.name for setting in SETTINGS] == [
+        f.name for f in fields(Settings) if f.name not in {"home", "origins", "programs", "auth_layers"}
+    ]
 
 
 def test_every_default_is_a_value_of_its_own_kind() -> None:
@@ -174,3 +176,37 @@ def test_rows_show_each_value_with_its_origin(tmp_path: Path) -> None:
         "env": "TALLY_PORT",
         "doc": "",
     }
+
+
+def test_layers_are_read_from_the_file_and_the_environment_wins(tmp_path: Path) -> None:
+    """A class is named by its word in the file, and with underscores in a variable; each keeps where it came from."""
+    write(tmp_path, '[auth_layers]\ndefault = "crypto, deterministic"\n"sensor/camera" = "crypto"\n')
+    found = load(env=env(tmp_path, AUTH_LAYERS_SENSOR_CAMERA="crypto,deterministic", AUTH_LAYERS_CRON="crypto"))
+    assert dict(found.auth_layers) == {"default": "crypto, deterministic", "sensor/camera": "crypto,deterministic", "cron": "crypto"}
+    origins = {name: str(found.origins[f"auth_layers.{name}"]) for name in found.auth_layers}
+    assert origins["default"] == f"file {tmp_path / 'tally.toml'}:2"
+    assert origins["sensor/camera"] == "environment AUTH_LAYERS_SENSOR_CAMERA"
+    assert {"name": "auth_layers.cron", "value": "crypto", "source": "environment"}.items() <= found.rows()[-1].items()
+
+
+@pytest.mark.parametrize(
+    ("text", "variables", "says"),
+    [
+        ('[auth_layers]\nsensor = "crypto,sensory"\n', {}, "tally.toml:2: layers of sensor: the layer sensory is not in this program"),
+        ('[auth_layers]\n\nsensor = "crypto,smell"\n', {}, "tally.toml:3: layers of sensor: no layer is called 'smell'"),
+        ('[auth_layers]\ncron = "deterministic"\n', {}, "tally.toml:2: layers of cron: crypto is missing"),
+        ('[auth_layers]\ncron = ""\n', {}, "tally.toml:2: layers of cron: no layer is called ''"),
+        ('[auth_layers]\ncron = ["crypto"]\n', {}, "tally.toml:2: cron has the wrong type"),
+        ('[auth_layers]\n"Sensor" = "crypto"\n', {}, "tally.toml:2: 'Sensor' is no class"),
+        ('auth_layers = "crypto"\n', {}, "tally.toml:1: auth_layers is no table"),
+        ("", {"AUTH_LAYERS_SENSOR": "crypto,probabilistic"}, "AUTH_LAYERS_SENSOR: layers of sensor: the layer probabilistic"),
+        ("", {"AUTH_LAYERS_DEFAULT": "crypto,crypto"}, "AUTH_LAYERS_DEFAULT: layers of default: crypto stands twice"),
+        ("", {"AUTH_LAYERS_": "crypto"}, "AUTH_LAYERS_ names no class"),
+        ("", {"AUTH_LAYERS_a": "crypto"}, "AUTH_LAYERS_a names no class"),
+    ],
+)
+def test_a_plan_that_cannot_be_names_its_setting(tmp_path: Path, text: str, variables: dict[str, str], says: str) -> None:
+    write(tmp_path, text)
+    with pytest.raises(Misuse) as caught:
+        load(env=env(tmp_path, **variables))
+    assert says in caught.value.message

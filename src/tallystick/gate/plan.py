@@ -8,7 +8,7 @@ a layer less.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -95,10 +95,34 @@ def weaker(old: Plan, new: Plan) -> tuple[str, ...]:
     return tuple(name for name in names if not set(new.resolve(name)) >= set(old.resolve(name)))
 
 
-def known_words(words: Mapping[str, Iterable[str]]) -> bool:
-    """Whether every layer of a recorded plan is one this program knows by name."""
-    every = {layer.value for layer in Layer}
-    return all(set(layers) <= every for layers in words.values())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """The plan a start goes on with. `changed`: it is not the recorded one, and is recorded.
+
+    `not_taken`: the names for which what is configured is weaker than the record: the record goes on.
+    """
+
+    plan: Plan
+    changed: bool = False
+    not_taken: tuple[str, ...] = ()
+
+
+def settle(recorded: Plan | None, written: Mapping[str, str]) -> Settled:
+    """The effective plan at a start.
+
+    What is configured is taken where it is nowhere weaker than what the ledger holds. To weaken a plan is a human's to sign
+    (`gate.plan`): whoever can write the environment of a process is not the one who decides whom the house believes.
+    Raises: Misuse: as `read_plan`.
+    """
+    if recorded is None:
+        return Settled(plan=read_plan(written), changed=True)
+    if not written:
+        return Settled(plan=recorded)
+    configured = read_plan(written)
+    less = weaker(recorded, configured)
+    if less:
+        return Settled(plan=recorded, not_taken=less)
+    return Settled(plan=configured, changed=configured != recorded)
 
 
 def _layers(name: str, listed: Sequence[str], built: Collection[Layer]) -> Layers:

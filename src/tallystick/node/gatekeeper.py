@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
-from tallystick.errors import Malformed, Refused, Unavailable, Unproven
+from tallystick.errors import Malformed, Misuse, Refused, Unavailable, Unproven
 from tallystick.facts.fact import Place, read_place
 from tallystick.facts.schedule import within
 from tallystick.gate.crypto import Unbelieved, believe, check_key, may_speak_as
@@ -23,7 +23,7 @@ from tallystick.gate.finding import sign_finding
 from tallystick.gate.gate import Seen, layers_for
 from tallystick.gate.gate import judge as walk_layers
 from tallystick.gate.opening import BodyDigest, Opening, open_signal, parse_opening
-from tallystick.gate.plan import Layers, Plan, read_plan
+from tallystick.gate.plan import Layers, Plan, plan_of
 from tallystick.gate.provenance import COMPLETED, NOTHING, OUT_OF_NOWHERE, Link, Unlinked, check_reference, link
 from tallystick.gate.question import Candidate, GateLayer, Layer
 from tallystick.gate.signal import EntryRef, ProvenSignal, Signal, parse_signal
@@ -110,7 +110,8 @@ class Gatekeeper:
         self._rates = Rates({PairType.INPUT: rate}, clock)
         self._stream, self._n = os.urandom(16), 0
         self._waiting: dict[int, list[asyncio.Future[Decided]]] = {}
-        self._plan = plan if plan is not None else read_plan({})
+        self._built = frozenset((Layer.CRYPTO, *self._layers))
+        self._plan = plan if plan is not None else plan_of({}, built=self._built)
         self._runs: dict[Layers, tuple[GateLayer, ...]] = {}
         self.releases: Releases | None = None
         self.actions_of: Callable[[str], ActionClass | None] = VERBS.get
@@ -121,11 +122,16 @@ class Gatekeeper:
         """The effective plan."""
         return self._plan
 
-    @plan.setter
-    def plan(self, plan: Plan) -> None:
-        for layers in plan.layers.values():
-            layers_for(layers, self._layers)
-        self._plan = plan
+    def _refresh(self) -> None:
+        """What the ledger says now; a plan that a human has signed meanwhile is the plan from now on."""
+        if not self._memory.refresh():
+            return
+        recorded = self._store.gate.plan()
+        if recorded is not None and recorded[1] != self._plan.words():
+            try:
+                self._plan = plan_of(recorded[1], built=self._built)
+            except Misuse as error:
+                log.error("the recorded plan is not one of this program: the plan of before goes on", extra={"reason": error.message})
 
     # --- Judging ---------------------------------------------------------------------------------------------------------
 
@@ -137,7 +143,7 @@ class Gatekeeper:
         """
         now_ns = self._clock() if now_ns is None else now_ns
         memory = self._memory
-        memory.refresh()
+        self._refresh()
         unproven = parse_signal(signal)
         key = memory.key(unproven.kid)
         if key is None:
@@ -188,7 +194,7 @@ class Gatekeeper:
     def rejudge(self, entry: int) -> Rechecked:
         """The same for any signal the gate has recorded, by its entry: what all layers and rights say now (`tally explain`)."""
         memory, now_ns = self._memory, self._clock()
-        memory.refresh()
+        self._refresh()
         row = self._store.entry(entry)
         event = None if row is None else row.event
         if event is None or event.get("verdict") is None:

@@ -65,17 +65,19 @@ class GateMemory:
         self._slices: dict[bytes, _Cut] = {}
         self._references: dict[bytes, Behind] = {}
 
-    def refresh(self) -> None:
-        """Forget what may have changed. Called first for each signal."""
+    def refresh(self) -> bool:
+        """Forget what may have changed. Called first for each signal. Returns: whether keys, grants or the plan may have changed."""
         epoch, rights_epoch = self._readers.epochs()
         if epoch != self._epoch:
             self._slices.clear()
             self._scopes.clear()
+            self._epoch = epoch
             if rights_epoch != self._rights_epoch:
                 self._keys.clear()
                 self._rights.clear()
                 self._rights_epoch = rights_epoch
-            self._epoch = epoch
+                return True
+        return False
 
     def key(self, kid: bytes) -> Known | None:
         """A key; None: not known here."""

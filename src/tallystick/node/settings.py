@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tallystick.errors import Misuse, Unavailable
+from tallystick.node import plansettings
 from tallystick.node.verbsettings import SECTION, parse_programs
 from tallystick.service.program import Program
 
@@ -142,6 +143,19 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(name="rate_user", kind=Kind.NUMBER, default="500", most=1_000_000, doc="The same for a USER pair."),
     Setting(name="rate_interface", kind=Kind.NUMBER, default="10", most=1_000_000, doc="The same for an INTERFACE pair."),
     Setting(
+        name="rate_key",
+        kind=Kind.NUMBER,
+        default="500",
+        most=1_000_000,
+        doc="Signals a second that the gate takes of one key, and 20 seconds' worth at once; 0 takes all.",
+    ),
+    Setting(
+        name="gate_group",
+        kind=Kind.NAME,
+        default="",
+        doc="Group whose members may hand signals in at `gate.sock`. Default: only the house's own user and root.",
+    ),
+    Setting(
         name="reserve_mib",
         kind=Kind.NUMBER,
         default="64",
@@ -220,6 +234,8 @@ class Settings:
     rate_input: int
     rate_user: int
     rate_interface: int
+    rate_key: int
+    gate_group: str
     reserve_mib: int
     metrics_port: int
     notify_command: tuple[str, ...]
@@ -231,6 +247,7 @@ class Settings:
     log_format: str
     log_level: str
     programs: Mapping[str, Program] = field(default_factory=dict)
+    auth_layers: Mapping[str, str] = field(default_factory=dict)
     origins: Mapping[str, Origin] = field(repr=False)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -245,6 +262,9 @@ class Settings:
         for program in self.programs.values():
             about = f"A program of class {program.action.value} that `tally verb run {program.name}` runs."
             rows.append({"name": f"{SECTION}.{program.name}", "value": shlex.join(program.argv), "env": "", "doc": program.doc or about})
+        for name, layers in self.auth_layers.items():
+            env = plansettings.VARIABLE + name.upper().replace("/", "_")
+            rows.append({"name": f"{plansettings.SECTION}.{name}", "value": layers, "env": env, "doc": "The layers that judge this class."})
         for row in rows:
             origin = self.origins[row["name"]]
             row |= {"source": str(origin.source), "detail": origin.detail}
@@ -343,8 +363,17 @@ def _as_text(setting: Setting, value: object) -> str | None:
             return None
 
 
-def read_file(path: Path) -> tuple[dict[str, tuple[Value, Origin]], dict[str, tuple[Program, Origin]]]:
-    """The settings in a tally.toml, and the programs that it names; an absent file holds none.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What a tally.toml says: the settings, the programs that it names, and the layers of classes with their places."""
+
+    settings: dict[str, tuple[Value, Origin]] = field(default_factory=dict)
+    programs: dict[str, tuple[Program, Origin]] = field(default_factory=dict)
+    layers: plansettings.Written = field(default_factory=dict)
+
+
+def read_file(path: Path) -> Written:
+    """What a tally.toml says; an absent file says nothing.
 
     Raises: Misuse: with file and line, for what is not TOML, not in the table, or not of the right type. Unavailable: unreadable.
     """
@@ -352,7 +381,7 @@ def read_file(path: Path) -> tuple[dict[str, tuple[Value, Origin]], dict[str, tu
         with path.open("rb") as file:
             raw = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
-        return {}, {}
+        return Written()
     except OSError as error:
         raise Unavailable(f"cannot read {path}: {error.strerror}", "check its owner and mode") from error
     if len(raw) > MAX_FILE_BYTES:
@@ -368,12 +397,13 @@ def read_file(path: Path) -> tuple[dict[str, tuple[Value, Origin]], dict[str, tu
         return f"{path}:{_line_of(text, key, head) if key else head}"
 
     programs = parse_programs(document.pop(SECTION, {}), where)
+    layers = plansettings.read_section(document.pop(plansettings.SECTION, {}), where)
     found: dict[str, tuple[Value, Origin]] = {}
     for key, value in document.items():
         line = _line_of(text, key)
         setting = TABLE.get(key)
         if setting is None:
-            raise Misuse(f"{path}:{line}: no setting is called {key[:80]!r}", _closest(key, [*TABLE, SECTION]))
+            raise Misuse(f"{path}:{line}: no setting is called {key[:80]!r}", _closest(key, [*TABLE, SECTION, plansettings.SECTION]))
         written = _as_text(setting, value)
         if written is None:
             raise Misuse(f"{path}:{line}: {key} has the wrong type", f"{key} is a {setting.kind}")
@@ -382,7 +412,8 @@ def read_file(path: Path) -> tuple[dict[str, tuple[Value, Origin]], dict[str, tu
         except Misuse as error:
             raise Misuse(f"{path}:{line}: {error.message}", error.hint) from error
     places = {name: Origin(source=Source.FILE, detail=where(f"{SECTION}.{name}", "")) for name in programs}
-    return found, {name: (program, places[name]) for name, program in programs.items()}
+    named = {name: (program, places[name]) for name, program in programs.items()}
+    return Written(settings=found, programs=named, layers=layers)
 
 
 def read_environment(env: Mapping[str, str]) -> dict[str, tuple[Value, Origin]]:
@@ -432,8 +463,9 @@ def load(flags: Mapping[str, object] | None = None, *, home: str | Path | None =
     chosen: dict[str, tuple[Value, Origin]] = {
         setting.name: (parse(setting, setting.default), Origin(source=Source.DEFAULT)) for setting in SETTINGS
     }
-    written, programs = read_file(path / FILE_NAME)
-    chosen |= written
+    written = read_file(path / FILE_NAME)
+    programs = written.programs
+    chosen |= written.settings
     chosen |= read_environment(environment)
     chosen |= read_flags(flags or {})
     values: dict[str, Any] = {name: value for name, (value, _) in chosen.items()}
@@ -448,4 +480,11 @@ def load(flags: Mapping[str, object] | None = None, *, home: str | Path | None =
             values[name] = path / found if source is Source.FILE else found.absolute()
     origins = {"home": home_origin} | {name: origin for name, (_, origin) in chosen.items()}
     origins |= {f"{SECTION}.{name}": origin for name, (_, origin) in programs.items()}
-    return Settings(home=path, programs={name: program for name, (program, _) in programs.items()}, origins=origins, **values)
+    layers: dict[str, str] = {}
+    for source, said in ((Source.FILE, written.layers), (Source.ENVIRONMENT, plansettings.read_variables(environment))):
+        for name, (text, detail) in said.items():
+            layers[name] = text
+            origins[f"{plansettings.SECTION}.{name}"] = Origin(source=source, detail=detail)
+    return Settings(
+        home=path, auth_layers=layers, programs={name: program for name, (program, _) in programs.items()}, origins=origins, **values
+    )

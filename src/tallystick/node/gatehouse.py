@@ -1,0 +1,86 @@
+"""The gate of a machine, made from its settings: the plan settled and recorded, the owner's rules read, the layers chosen."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tallystick.errors import Misuse, Refused, Unavailable
+from tallystick.facts.rulefile import NO_RULES, RuleFile, read_rules
+from tallystick.gate.deterministic import Deterministic
+from tallystick.gate.plan import Settled, plan_of, settle
+from tallystick.gate.question import GateLayer, Layer
+from tallystick.ledger.event import Event, Kind
+from tallystick.node.effects import Effects
+from tallystick.node.gatekeeper import Gatekeeper
+from tallystick.node.machine import Machine
+from tallystick.node.settings import Settings
+from tallystick.primitives import sha256
+from tallystick.storage.sqlite import Store
+
+RULES_FILE: Final = "gate.rules"
+MAX_RULES_BYTES: Final = 65_536
+
+log = logging.getLogger("tallystick")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """A gate and what its start settled."""
+
+    keeper: Gatekeeper
+    settled: Settled
+
+
+def read_rules_file(home: Path) -> RuleFile:
+    """The owner's rules; none where there is no file. Raises: Malformed: with line and column.  Misuse: too long.  Unavailable."""
+    path = home / RULES_FILE
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_RULES_BYTES + 1)
+    except FileNotFoundError:
+        return NO_RULES
+    except OSError as error:
+        raise Unavailable(f"cannot read {path}: {error.strerror}", "check its owner and mode") from error
+    if len(raw) > MAX_RULES_BYTES:
+        raise Misuse(f"{path} is longer than {MAX_RULES_BYTES} bytes", "it holds one short rule for each thing you know")
+    return read_rules(raw)
+
+
+def settled_plan(store: Store, settings: Settings) -> Settled:
+    """The plan a start of now would go on with; nothing is recorded. Raises: Misuse, Unavailable."""
+    recorded = store.gate.plan()
+    return settle(None if recorded is None else plan_of(recorded[1]), settings.auth_layers)
+
+
+def open_gate(machine: Machine, effects: Effects, clock: Callable[[], int]) -> Gate:
+    """Make the gate of a machine; where the plan is not the recorded one, record it.
+
+    Raises: Misuse: a plan that cannot be, naming the setting.  Malformed: the rule file, with its line.  Unavailable.
+    """
+    store, settings = machine.store, machine.settings
+    layers: dict[Layer, GateLayer] = {Layer.DETERMINISTIC: Deterministic(rules=read_rules_file(machine.home.path))}
+    settled = settled_plan(store, settings)
+    if settled.not_taken:
+        log.warning(
+            "a weaker plan is configured and not taken: it needs a human's signature (`tally plan set`)",
+            extra={"classes": ", ".join(settled.not_taken)},
+        )
+    if settled.changed:
+        try:
+            store.append(Event.of(Kind.PLAN, clock(), plan=settled.plan.words())).result()
+        except Refused as error:  # a house that is closed records nothing, and takes no signal either
+            log.warning("the plan could not be recorded", extra={"reason": error.message})
+    keeper = Gatekeeper(
+        store,
+        effects,
+        house_id=machine.house_id,
+        signer=machine.vault.machine.signing,
+        origin=lambda: sha256(machine.log_name.encode()),
+        clock=clock,
+        plan=settled.plan,
+        layers=layers,
+        rate=settings.rate_key,
+    )
+    return Gate(keeper=keeper, settled=settled)
