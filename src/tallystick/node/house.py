@@ -441,17 +441,7 @@ class House:
 
     def live(self, pair: bytes) -> Mapping[str, Any]:
         """What `tally status` shows of a pair beside the ledger; the bytes of open sessions included."""
-        live = self._live.seen(pair)
-        sessions = tuple(self._sessions.get(pair, ()))  # asked for beside the event loop too
-        return {
-            "last_knock_ns": live.last_knock_ns,
-            "address": live.address,
-            "received_bytes": live.received_bytes + sum(session.bytes_in for session in sessions),
-            "sent_bytes": live.sent_bytes + sum(session.bytes_out for session in sessions),
-            "sessions": len(sessions),
-            "mode": live.mode,
-            "visibility": live.visibility,
-        }
+        return self._live.seen(pair).view(tuple(self._sessions.get(pair, ())))  # asked for beside the event loop too
 
     def addresses(self) -> tuple[tuple[str, int], ...]:
         """Where a client should knock: as the settings say, else the address this host uses towards its network."""

@@ -1,9 +1,23 @@
 """What is known of pairs beside the ledger: last knock, address, bytes, mode. Shown by `tally status`, kept in the memory file."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from tallystick.canonical import Encodable
 from tallystick.node.memory import Memory
+
+
+class Counted(Protocol):
+    """An open session."""
+
+    @property
+    def bytes_in(self) -> int:
+        """Bytes received in sealed frames."""
+
+    @property
+    def bytes_out(self) -> int:
+        """Bytes sent in sealed frames."""
 
 
 @dataclass(slots=True)
@@ -20,6 +34,18 @@ class Live:
     def row(self) -> list[Encodable]:
         """As the memory keeps it."""
         return [self.last_knock_ns, self.address, self.received_bytes, self.sent_bytes, self.mode, self.visibility]
+
+    def view(self, sessions: Collection[Counted]) -> dict[str, Any]:
+        """As `tally status` shows it, with what is under way."""
+        return {
+            "last_knock_ns": self.last_knock_ns,
+            "address": self.address,
+            "received_bytes": self.received_bytes + sum(session.bytes_in for session in sessions),
+            "sent_bytes": self.sent_bytes + sum(session.bytes_out for session in sessions),
+            "sessions": len(sessions),
+            "mode": self.mode,
+            "visibility": self.visibility,
+        }
 
 
 class LiveTable:

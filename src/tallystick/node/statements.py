@@ -19,6 +19,7 @@ from tallystick.ledger.receipt import Receipt
 from tallystick.node.bundles import signed_of
 from tallystick.node.effects import Effects
 from tallystick.node.erasing import check_erasable
+from tallystick.node.gatestatements import GateStatements
 from tallystick.node.inviting import check_room
 from tallystick.node.machine import Machine
 from tallystick.pair.ceremony import HouseIdentity
@@ -49,6 +50,8 @@ from tallystick.passage.signal import Asker
 from tallystick.primitives import sha256
 from tallystick.rights.action import ActionClass
 from tallystick.rights.matrix import check_allowed, granted_row, judge, ordered_actions
+from tallystick.rights.statement import SPOKEN
+from tallystick.rights.statement import parse_statement as read_rights
 from tallystick.storage.rows import KeyRow, PairRow
 
 _NS: Final = 10**9
@@ -68,6 +71,7 @@ class Statements:
         self._clock = clock
         self._stood = stood
         self._ended = ended
+        self.gate = GateStatements(machine, effects)
 
     async def submit(self, raw: bytes, carried: Asker) -> dict[str, Any]:
         """A request's body: `[bundle, secret or null]`. Returns: verb and entry, and what the verb has to say.
@@ -91,11 +95,15 @@ class Statements:
         check_age(proven.signal, now_ns)
         row = granted_row(f"#{key.number}", [ActionClass(action) for action in key.actions])
         check_allowed(judge(carried.cap, (row,), ActionClass.ADMIN, human_signed=True))
+        signed, verb = signed_of(proven, carried), proven.signal.claims.verb
+        if verb in SPOKEN:
+            receipt = await self.gate.do(read_rights(proven.body), signed, secret, now_ns)
+            return {"verb": verb, "entry": receipt.index}
         statement = parse_statement(proven.body)
         if (secret is not None) != isinstance(statement, InviteCreate):
             raise Malformed("a secret comes with an invite and with nothing else")
-        receipt = await self._do(statement, signed_of(proven, carried), secret, now_ns)
-        return {"verb": proven.signal.claims.verb, "entry": receipt.index}
+        receipt = await self._do(statement, signed, secret, now_ns)
+        return {"verb": verb, "entry": receipt.index}
 
     async def submit_here(self, bundle: bytes) -> dict[str, Any]:
         """The recovery key's statement, given at the house itself: every other key needs a pair to carry its word.

@@ -77,7 +77,7 @@ class GrantWithdraw:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactAdd:
-    """A fact holds. Either `value` (as facts/fact.py writes it) stands in clear in the ledger, or `commitment`; its opening travels beside."""
+    """A fact holds. Either `value` (facts/fact.py writes it) stands in clear in the ledger, or `commitment`: its opening goes beside it."""
 
     predicate: str
     subject: KeyId | None
