@@ -45,10 +45,10 @@ def target(data: bytes) -> None:
             rules = read_rules(text)
             assert read_rules(rules.text().encode()) == rules
             assert len(rules.object_to(VIEW)) <= len(rules.rules)
-    text = data.decode("utf-8", "surrogateescape")
+    expression = data.decode("utf-8", "surrogateescape")
     with contextlib.suppress(Malformed):
-        schedule = parse_schedule(text)
-        assert schedule.text == text
+        schedule = parse_schedule(expression)
+        assert schedule.text == expression
         schedule.within(NOON, 60)
 
 
