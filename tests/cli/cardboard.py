@@ -32,6 +32,7 @@ def sample(shape: Shape, text: str = "text") -> dict[str, Any]:
         "real number": 0.25,
         "true or false": True,
         "list of text": [text, text],
+        "list of number": [7, 9],
         "object": {"files": 3},
     }
     return {key: [sample(kind[0], text)] if isinstance(kind, tuple) else values[kind] for key, kind in shape.items()}
@@ -39,7 +40,8 @@ def sample(shape: Shape, text: str = "text") -> dict[str, Any]:
 
 def hollow(shape: Shape) -> dict[str, Any]:
     """The emptiest result of a shape: null where allowed, no rows, nothing true."""
-    values: dict[str, Any] = {"text": "x", "number": 0, "real number": 0.0, "true or false": False, "list of text": [], "object": {}}
+    values: dict[str, Any] = {"text": "x", "number": 0, "real number": 0.0, "true or false": False, "object": {}}
+    values |= {"list of text": [], "list of number": []}
     return {key: [] if isinstance(kind, tuple) else None if kind.endswith("?") else values[kind] for key, kind in shape.items()}
 
 

@@ -41,6 +41,7 @@ LINES: dict[str, list[str]] = {
     "rm --upload": ["rm", "attic:/", "--upload", "0" * 32],
     "mv": ["mv", "attic:/x", "/y"],
     "log": ["log"],
+    "explain": ["explain", "7"],
     "log prove": ["log", "prove", "42", "-o", "fresh"],
     "log check": ["log", "check", "FILE"],
     "log export": ["log", "export", "fresh", "--kind", "severed"],

@@ -124,6 +124,9 @@ class Commands(Protocol):
         `query`: kind, pair, key, action, verdict, target, since_ns, until_ns, limit; what is not asked for is left out.
         """
 
+    def explain(self, settings: Settings, *, signal: str, house: str | None, quick: bool, all_now: bool, proofs: Path | None) -> Result:
+        """The story of a signal: of this machine's own ledger, or of `house`. `proofs`: where its evidence is written."""
+
     def erase(
         self,
         settings: Settings,

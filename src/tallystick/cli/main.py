@@ -60,6 +60,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
     },
     "The record": {
         "log": Entry("log", "log", "List what happened."),
+        "explain": Entry("explain", "explain", "Tell how a signal came about, signer by signer."),
         "log prove": Entry("record", "prove", "Write the proof that an entry is in the log."),
         "log check": Entry("record", "check", "Check such a proof."),
         "log export": Entry("record", "export", "Write evidence: entries and all that proves them."),

@@ -8,6 +8,8 @@ Sizes are `*bytes`. A kind with `?` may also be null.
 from collections.abc import Mapping
 from typing import Any, Final
 
+from tallystick.cli.storyshapes import EXPLAIN
+
 Shape = Mapping[str, "str | tuple[Shape, ...]"]
 """Key -> kind, or a tuple with the one shape every element of a list has."""
 
@@ -19,6 +21,7 @@ NUMBER: Final = "number"
 MAYBE_NUMBER: Final = "number?"
 SWITCH: Final = "true or false"
 TEXTS: Final = "list of text"
+NUMBERS: Final = "list of number"
 OBJECT: Final = "object"
 REAL: Final = "real number"
 
@@ -215,6 +218,7 @@ SHAPES: Final[Mapping[str, Shape]] = {
         "entry": MAYBE_NUMBER,
         "seconds": REAL,
     },
+    "explain": EXPLAIN,
     "key new": KEY,
     "key ls": {"keys": (KEY,)},
     "key replace-admins": {"entry": NUMBER, "admins": TEXTS},
@@ -272,6 +276,8 @@ def _fits(kind: str, value: object) -> bool:
             return isinstance(value, bool)
         case "list of text":
             return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+        case "list of number":
+            return isinstance(value, list | tuple) and all(_fits("number", item) for item in value)
         case "object":
             return True
         case _:

@@ -155,13 +155,13 @@ def _holds(sign1: UnprovenSign1, public: PublicKey) -> bool:
     return True
 
 
-def explain(source: Source, entry: int, *, verify: Verify | None = verify_all) -> Story:
+def explain(source: Source, entry: int, *, verify: Verify | None = verify_all, max_steps: int = MAX_STEPS) -> Story:
     """Tell how the signal of an entry came about.
 
-    Args: verify: None: signatures are not checked, and no link is called proven.
+    Args: verify: None: signatures are not checked, and no link is called proven.  max_steps: how many signals are told.
     Raises: Malformed: there is no such entry, or it carries no signal.
     """
-    walk = _Walk(source)
+    walk = _Walk(source, max_steps)
     walk.run(entry)
     return walk.story(entry, verify)
 
@@ -184,6 +184,7 @@ class _Walk:
     """Breadth first, the signal that is explained first; each entry once."""
 
     source: Source
+    max_steps: int
     drafts: dict[int, _Draft] = field(default_factory=dict)
     links: list[tuple[int, int | None, Reference, How]] = field(default_factory=list)
     left_out: int = 0
@@ -197,7 +198,7 @@ class _Walk:
             for reference, how in self._predecessors(draft):
                 found = self._resolve(reference)
                 if found is not None and found not in self.drafts and found < draft.entry:
-                    if draft.depth >= MAX_DEPTH or len(self.drafts) >= MAX_STEPS:
+                    if draft.depth >= MAX_DEPTH or len(self.drafts) >= self.max_steps:
                         self.left_out += 1
                         continue
                     if self._take(found, draft.depth + 1, guessed=how is How.TARGET):

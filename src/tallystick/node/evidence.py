@@ -39,7 +39,6 @@ def export(machine: Machine, newest: CheckpointRow, *, start: int, stop: int, fi
         `Store.entries`.  words: how the selection is written into the file.
     Raises: Misuse: no entry agrees, or more than a million.  Unavailable.
     """
-    store = machine.store
     chosen: dict[int, bytes] = {}
     for row in _all(machine, start, min(stop, newest.size), **filters):
         chosen[row.index] = row.leaf
@@ -47,6 +46,22 @@ def export(machine: Machine, newest: CheckpointRow, *, start: int, stop: int, fi
             raise Misuse(f"evidence has at most {MAX_ENTRIES} entries", "take fewer: --from, --to, --kind, --pair")
     if not chosen:
         raise Misuse("no entry agrees with all of that", "`tally log` takes the same filters")
+    return _evidence(machine, newest, chosen, words)
+
+
+def export_these(machine: Machine, newest: CheckpointRow, indices: Iterable[int], *, words: Sequence[str]) -> Evidence:
+    """The evidence for exactly these entries, below the checkpoint's size. Raises: Misuse: one of them is not there.  Unavailable."""
+    chosen: dict[int, bytes] = {}
+    for index in sorted(set(indices)):
+        row = machine.store.entry(index) if index < newest.size else None
+        if row is None:
+            raise Misuse(f"there is no entry {index} under the newest checkpoint", f"it covers {newest.size} entries, counted from 0")
+        chosen[index] = row.leaf
+    return _evidence(machine, newest, chosen, words)
+
+
+def _evidence(machine: Machine, newest: CheckpointRow, chosen: dict[int, bytes], words: Sequence[str]) -> Evidence:
+    store = machine.store
     asked = [EntryRow(index, leaf).event for index, leaf in chosen.items()]
     checkpoint, witnesses = _cosigned(machine, newest, max(chosen))
     size = read_checkpoint(checkpoint)[0].size

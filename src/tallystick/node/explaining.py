@@ -24,7 +24,7 @@ from tallystick.ledger import entry
 from tallystick.ledger.erasure import covered
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.said import Said, read_said
-from tallystick.ledger.story import MAX_BREADTH, Step, Story, verify_all
+from tallystick.ledger.story import MAX_BREADTH, MAX_STEPS, Step, Story, verify_all
 from tallystick.ledger.story import explain as story_of
 from tallystick.ledger.telling import Clear, FactTold, Fate, Known, Opinion, Person, tell
 from tallystick.ledger.wording import plain_value, quoted, utc
@@ -140,18 +140,20 @@ class Told:
         return tell(self.story, self.known)
 
 
-def explain(store: Store, index: int, *, rejudge: Rejudge | None = None, quick: bool = False, all_now: bool = False) -> Told:
+def explain(
+    store: Store, index: int, *, rejudge: Rejudge | None = None, quick: bool = False, all_now: bool = False, max_steps: int = MAX_STEPS
+) -> Told:
     """The story of the signal of an entry.
 
     Args: rejudge: what the layers say today; asked for the signal itself and those with something notable, at most 64 of them.
-        quick: no signature is checked, and no link is called proven.  all_now: every step is judged anew.
+        quick: no signature is checked, and no link is called proven.  all_now: every step is judged anew.  max_steps: signals told.
     Raises: Misuse: it holds no signal.  Unavailable.
     """
     with store.moment():
         ledger = _Ledger(store)
         if ledger.event(index) is None:
             raise Misuse(f"there is no entry {index}", f"this ledger has {store.size()} entries, counted from 0")
-        story = story_of(ledger, index, verify=None if quick else in_threads)
+        story = story_of(ledger, index, verify=None if quick else in_threads, max_steps=max_steps)
         now = _opinions(story, rejudge, all_now=all_now)
         persons = _persons(store, story)
         clear = {step.entry: each for step in story.steps if (each := ledger.clear(step)) is not None}

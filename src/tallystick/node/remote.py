@@ -19,6 +19,7 @@ from tallystick.node.fetching import Fetch, Got
 from tallystick.node.machine import Machine
 from tallystick.node.putting import Put
 from tallystick.node.reports import Reports
+from tallystick.node.storyanswers import Explained
 from tallystick.node.targets import plain, target_of
 from tallystick.node.upload import Progress, Reader, Source
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from tallystick.node.door import Answer, Call, Route, json_answer, route
 from tallystick.node.following import FollowedLines, follow
 from tallystick.node.logroom import log_routes
-from tallystick.node.storyroom import story_routes
 from tallystick.node.records import page_of, query_event, whole_number
+from tallystick.node.storyroom import story_routes
 from tallystick.node.view import is_shown, pair_json, proposal_json
 from tallystick.pair.pairing import PairType, Role
 from tallystick.storage.rows import PairRow

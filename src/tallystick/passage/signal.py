@@ -19,8 +19,9 @@ from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Receipt
 from tallystick.pair.pairing import PairType, Role
 from tallystick.passage.effect import Later, Passage, Perform, Record
+from tallystick.passage.pairing import Signed
 from tallystick.rights.action import ActionClass
-from tallystick.rights.matrix import judge, machine_row
+from tallystick.rights.matrix import granted_row, judge, machine_row
 from tallystick.rights.verb import check_verb
 from tallystick.rights.verdict import Verdict
 
@@ -63,13 +64,27 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """What became of a `Perform`. `status`: of the HTTP answer.  `length`, `digest`: of its body, where known."""
+    """What became of a `Perform`. `status`: of the HTTP answer.  `length`, `digest`: of its body, where known.
+
+    `ended`: where the effect has a status of its own, as a program has one, that.  `word`: of an end that no error of ours names.
+    """
 
     now_ns: int
     status: int
     length: int | None = None
     digest: bytes | None = None
     error: TallyError | None = None
+    ended: int | None = None
+    word: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stated:
+    """A human key asked for exactly this command. `subject`: the key's short text.  `actions`: of its row."""
+
+    signed: Signed
+    subject: str
+    actions: frozenset[ActionClass]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,12 +150,23 @@ def unreadable(asker: Asker, error: TallyError, *, now_ns: int) -> Passage[Recei
     return refusal
 
 
-def command(asker: Asker, cmd: Command, *, verb: str | None, effect: str | None, now_ns: int) -> Passage[Passed]:
+def command(
+    asker: Asker,
+    cmd: Command,
+    *,
+    verb: str | None,
+    effect: str | None,
+    now_ns: int,
+    action: ActionClass | None = None,
+    stated: Stated | TallyError | None = None,
+) -> Passage[Passed]:
     """Judge a proven command, record it, do it, record what became of it.
 
     Args: verb: the verb of the route that the target leads to, None for no route.  effect: the word for what changes outside the
         ledger, None for a read; its `begun` shares the signal's transaction and is ended before the answer.
-    Raises: Malformed: the signal names another verb than its route (the session must be cut).  Refused: after it was recorded.
+        action: of the route, where the list of verbs does not say it.  stated: a human's own word for it, which `admin` needs; it stands
+        in `begun`.  An error: why that word is none, and the command is refused.
+    Raises: Malformed: the signal names another verb or class than its route (the session must be cut).  Refused: after it was recorded.
         Unavailable: it could not be recorded; nothing was done.
     """
     claims = cmd.signal.claims
@@ -152,10 +178,16 @@ def command(asker: Asker, cmd: Command, *, verb: str | None, effect: str | None,
     }
     if verb is not None and verb != claims.verb:
         raise Malformed("the signal's verb is not the one of its target")
-    action = ActionClass(claims.action)
-    judgement = judge(asker.cap, (machine_row("machine", asker.cap),), action)
+    if action is not None and action.value != claims.action:
+        raise Malformed(f"at this house {claims.verb} is of class {action.value}, not what the signal says")
+    rows = [machine_row("machine", asker.cap)]
+    if isinstance(stated, Stated):
+        rows.append(granted_row(stated.subject, stated.actions))
+    judgement = judge(asker.cap, rows, ActionClass(claims.action), human_signed=isinstance(stated, Stated))
     reason = None
-    if judgement.verdict is not Verdict.ALLOW:
+    if isinstance(stated, TallyError):
+        reason = stated.message
+    elif judgement.verdict is not Verdict.ALLOW:
         reason = judgement.deciding[0].why
     elif verb is None:
         reason = "there is nothing at this target"
@@ -177,7 +209,7 @@ def command(asker: Asker, cmd: Command, *, verb: str | None, effect: str | None,
             ),
             (cmd.opening,),
         )
-        raise RefusedCommand(reason, receipt)
+        raise RefusedCommand(reason, receipt, stated.hint if isinstance(stated, TallyError) else "")
     allowed = Event.of(Kind.SIGNAL, now_ns, "pair", signal=cmd.signal.raw, verdict="allow", **common)
     about: dict[str, Any] = {"pairing": asker.pair, "session": asker.session}
     if effect is None:
@@ -185,24 +217,25 @@ def command(asker: Asker, cmd: Command, *, verb: str | None, effect: str | None,
         done: Done = yield Perform(verb or "", receipt)
         yield Later((_answer(done, receipt, about),))
         return Passed(receipt=receipt, done=done)
-    begun_event = Event.of(Kind.EFFECT_BEGUN, now_ns, effect=effect, signal_hash=cmd.signal.reference, **about)
+    actor, asked = ("pair", stated.signed.fields()) if isinstance(stated, Stated) else ("house", about)
+    begun_event = Event.of(Kind.EFFECT_BEGUN, now_ns, actor, effect=effect, signal_hash=cmd.signal.reference, **asked)
     receipt, begun = yield Record((allowed, begun_event), (cmd.opening, None))
     done = yield Perform(verb or "", receipt, begun)
+    status = done.status if done.ended is None else done.ended
     if done.error is None:
         end = Event.of(
             Kind.EFFECT_DONE,
             done.now_ns,
             entry=begun.index,
-            status=done.status,
+            status=status,
             digest=done.digest,
             length=done.length,
             result="ok",
             **about,
         )
     else:
-        end = Event.of(
-            Kind.EFFECT_FAILED, done.now_ns, entry=begun.index, status=done.status, reason=word_of(done.error), result="failed", **about
-        )
+        why = done.word or word_of(done.error)
+        end = Event.of(Kind.EFFECT_FAILED, done.now_ns, entry=begun.index, status=status, reason=why, result="failed", **about)
     yield Record((end, _answer(done, receipt, about)))
     return Passed(receipt=receipt, done=done)
 
@@ -217,6 +250,6 @@ def _answer(done: Done, receipt: Receipt, about: Mapping[str, Any]) -> Event:
 class RefusedCommand(Refused):
     """Refused, and recorded as `receipt`. The asker learns that and the entry index, nothing else."""
 
-    def __init__(self, reason: str, receipt: Receipt) -> None:
-        super().__init__(f"not allowed: {reason}", "`tally status` shows what this pair may do; an ADMIN can change it.")
+    def __init__(self, reason: str, receipt: Receipt, hint: str = "") -> None:
+        super().__init__(f"not allowed: {reason}", hint or "`tally status` shows what this pair may do; an ADMIN can change it.")
         self.receipt = receipt

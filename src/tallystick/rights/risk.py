@@ -41,6 +41,7 @@ RISKS: Final[Mapping[str, Risk]] = {
     "house.entries": Risk.LOW,
     "house.inbox": Risk.LOW,
     "house.pairs": Risk.LOW,
+    "house.verbs": Risk.LOW,
     "house.explain": Risk.LOW,
     "statement.submit": Risk.LOW,
     "signal.submit": Risk.LOW,

@@ -26,6 +26,7 @@ VERBS: Final[Mapping[str, ActionClass]] = {
     "house.entries": ActionClass.READ,
     "house.inbox": ActionClass.READ,
     "house.pairs": ActionClass.READ,
+    "house.verbs": ActionClass.READ,
     "house.explain": ActionClass.READ,
     "statement.submit": ActionClass.PROPOSE,
     "archive.put": ActionClass.WRITE,

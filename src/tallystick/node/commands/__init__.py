@@ -13,6 +13,7 @@ _MODULES: Final = {
     "moving": ("migrate_receive", "migrate_send", "migrate_ticket", "migrate_to"),
     "reopening": ("restore_pair", "restore_show", "restore_sign"),
     "erasing": ("erase",),
+    "explaining": ("explain",),
     "files": ("get", "give_up", "ls", "mv", "put", "rm", "uploads", "versions"),
     "house": ("init", "invite", "log", "serve"),
     "keys": ("key_ls", "key_new", "key_replace_admins", "key_rotate"),

@@ -29,7 +29,7 @@ Progress = Callable[[str, int, int], None]
 MAX_NOTE_FILE: Final = 1_000_000
 
 
-def _newest(settings: Settings, machine: Machine) -> CheckpointRow:
+def newest_checkpoint(settings: Settings, machine: Machine) -> CheckpointRow:
     """A checkpoint of the ledger as it is now."""
     if machine.role is not Role.HOUSE:
         raise Misuse("only a house's log is signed", "give the command at the house, or ask its owner for the evidence")
@@ -52,7 +52,7 @@ def _newest(settings: Settings, machine: Machine) -> CheckpointRow:
 def log_prove(settings: Settings, *, index: int, target: Path | None) -> dict[str, Any]:
     """Write the proof that an entry is in the log."""
     with Machine.open(settings) as machine:
-        proof = prove(machine, index, _newest(settings, machine))
+        proof = prove(machine, index, newest_checkpoint(settings, machine))
         leaf = machine.store.entry(index)
     if leaf is None:
         raise AssertionError("an entry that is proven is there")
@@ -117,7 +117,7 @@ def log_export(settings: Settings, *, target: Path, start: int, stop: int | None
         raise Refused(f"{target} exists", "choose another name; evidence is never written over")
     with Machine.open(settings) as machine:
         filters = filters_of(machine.store, query)
-        newest = _newest(settings, machine)
+        newest = newest_checkpoint(settings, machine)
         words = [f"from {start}", *([f"to {stop}"] if stop is not None else [])]
         words += [f"{name} {value}" for name, value in sorted(query.items())]
         if not all(word.isascii() and word.isprintable() for word in words):
