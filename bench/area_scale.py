@@ -21,7 +21,7 @@ from bench.counts import count
 from bench.ledger_grow import BYTES_EACH, make
 from bench.ledger_scene import Record, history
 from tallystick.ledger.event import Event
-from tallystick.storage.book import POSTED
+from tallystick.storage.postings import POSTED
 from tallystick.storage.sqlite import Store
 
 BIG = count(10_000_000, 20_000)

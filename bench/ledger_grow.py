@@ -14,7 +14,8 @@ import apsw
 
 from bench.ledger_scene import history, origin
 from tallystick.ledger.append import Tree
-from tallystick.storage.book import LEVEL_SHIFT, POSTED, TILE
+from tallystick.storage.book import LEVEL_SHIFT, TILE
+from tallystick.storage.postings import POSTED
 from tallystick.storage.sqlite import Store
 from tallystick.tlog.tree import perfect_root
 
@@ -38,20 +39,13 @@ def make(path: Path, entries: int, pairs: int) -> None:
     db.execute("WITH RECURSIVE c(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM c LIMIT ?) INSERT INTO span SELECT n FROM c", (spans - 2,))
     db.execute(f"CREATE TEMP TABLE pattern AS SELECT idx - {POSTED} AS at, {_ENTRY} FROM entries WHERE idx >= {POSTED} ORDER BY idx")
     db.execute(f"INSERT INTO entries SELECT n * {POSTED} + at, {_ENTRY} FROM span CROSS JOIN pattern ORDER BY n, pattern.rowid")
-    # Postings in the order of their table, value by value; whatever is inserted there grows at its end.
-    values = list(db.execute(f"SELECT col, value, group_concat(idx - {POSTED}) FROM postings WHERE idx >= {POSTED} GROUP BY col, value"))
+    # In the order of the table: whatever is inserted there grows at its end.
     db.execute("CREATE TEMP TABLE old AS SELECT * FROM postings")
     db.execute("DELETE FROM postings")
-    db.execute("CREATE TEMP TABLE places (at INTEGER PRIMARY KEY)")
-    for col, value, places in sorted(values, key=lambda row: (row[0], str(type(row[1])), row[1])):
-        db.execute("DELETE FROM places")
-        db.executemany("INSERT INTO places VALUES (?)", [(int(at),) for at in places.split(",")])
-        db.execute("INSERT INTO postings SELECT * FROM old WHERE col = ? AND value = ?", (col, value))
-        db.execute(
-            f"INSERT INTO postings SELECT ?, ?, n * {POSTED} + at FROM span CROSS JOIN places ORDER BY n, at",
-            (col, value),
-        )
-    db.execute("INSERT OR IGNORE INTO postings SELECT * FROM old")  # values of the first span alone
+    db.execute(
+        "INSERT INTO postings SELECT * FROM old WHERE span = 0 UNION ALL SELECT col, value, 1, places FROM old WHERE span = 1"
+        " UNION ALL SELECT col, value, n, places FROM old CROSS JOIN span WHERE old.span = 1 ORDER BY 1, 2, 3"
+    )
     _tiles(db, spans)
     db.execute("COMMIT")
     db.close()

@@ -12,7 +12,7 @@ from tests.audit.scene import Scene
 @pytest.fixture(scope="session")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     """A house whose life is over."""
-    return Scene.at(tmp_path_factory.mktemp("scene"), commands=80, bulk=750)
+    return Scene.at(tmp_path_factory.mktemp("scene"), commands=80, bulk=900)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ loaded anew whenever another process has written. Nothing here starts a thread; 
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import compress, repeat
+from itertools import repeat
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,7 @@ from tallystick.storage.bodies import SEGMENT_UNITS, TAG_BYTES, Bodies, Sealed, 
 from tallystick.storage.clear import clear_value
 from tallystick.storage.connection import passing, unavailable
 from tallystick.storage.leftovers import clear_copies
+from tallystick.storage.postings import INDEXED, POSTED, mark_number, post
 from tallystick.storage.projection import PLAIN, RIGHTS, project
 from tallystick.storage.rows import CheckpointRow
 from tallystick.storage.rules.house import CHANGES, OPEN
@@ -32,20 +33,14 @@ from tallystick.storage.rules.state import ENDLESS, Cell, SignalFork
 from tallystick.storage.targets import fill, scrub
 from tallystick.tlog.tree import leaf_hash, perfect_root
 
-TILE: Final = 256  # C2SP tlog-tiles: hashes in a full tile
+TILE_LEVEL: Final = 8
+TILE: Final = 1 << TILE_LEVEL  # C2SP tlog-tiles: hashes in a full tile
 LEVEL_SHIFT: Final = 56  # tiles.id = level << 56 | n
-POSTED: Final = 1024  # entries whose postings are written together: in more of them the same pages change but once
 MAX_CACHED_IDS: Final = 65_536
 
 _INSERT_ENTRY: Final = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SET_TREE: Final = "INSERT OR REPLACE INTO tree VALUES (1, ?, ?, ?)"
 _KEEP: Final = "INSERT INTO checkpoints VALUES (?, ?, ?, ?) ON CONFLICT (size) DO UPDATE SET time_ns = ?3, note = ?4 WHERE root = ?2"
-# The columns of `entries` that are indexed, and their numbers in `postings`.
-COLUMNS: Final = {"kind": 1, "pairing": 2, "key": 3, "about": 4, "action": 5, "verdict": 6, "mark": 7}
-_POST: Final = tuple(
-    f"INSERT INTO postings SELECT {number}, {column}, idx FROM entries WHERE idx BETWEEN ? AND ?"
-    f" AND {column} IS NOT NULL{' AND verdict IS NOT ' + repr('allow') if column == 'verdict' else ''} ORDER BY 2, 3"
-    for column, number in COLUMNS.items()
-)
 
 
 def _about(kind: int) -> tuple[str, ...]:
@@ -79,11 +74,6 @@ class Request:
 _Pending = tuple[Event, bytes, bytes, SignalMark | None]
 
 
-def mark_number(signature_hash: bytes) -> int:
-    """The short form under which a signal is indexed: 8 bytes, as a signed number."""
-    return int.from_bytes(signature_hash[:8], "big", signed=True)
-
-
 class Book:
     """The writing connection and its cached tree."""
 
@@ -94,11 +84,12 @@ class Book:
         self.tree = Tree()
         self._partial: list[bytes] = []  # hashes and times of the incomplete tile at level 0
         self._times: list[int] = []
-        self._used = [True] * len(_POST)  # which indexed columns have values since postings were written last, as far as is known
+        self._span: list[tuple[Cell, ...]] = []  # the indexed columns of the entries that are in no posting yet
         self._ids: dict[bytes, int] = {}
         self._pending: list[_Pending] = []
         self._sealed: tuple[int, ...] = ()  # the slots that the group at hand has written
         self._accepted: list[Request] = []
+        self._erases = False  # whether the group at hand erases bodies
         self.fresh_bytes = 0  # of bodies that this process has written and not yet synced
         self.indexed = 0  # below it every target is indexed, as far as this process knows
         self._unsure = True  # whether the files hold what was written: a crash or a failed sync may have taken it
@@ -177,7 +168,7 @@ class Book:
         Raises: apsw.Error, or Unavailable from the bodies, when the transaction failed: then nothing of it is kept, unless the
         disk failed in the commit itself, which only the next start can tell.
         """
-        self._pending, self._accepted, self._sealed = [], [], ()
+        self._pending, self._accepted, self._sealed, self._erases = [], [], (), False
         self.db.execute("BEGIN IMMEDIATE")
         try:
             self._reload_if_changed()
@@ -187,8 +178,7 @@ class Book:
                     self._keep(request.checkpoint)
             if self._pending:
                 self._store_bodies()
-                tree, hashes, rows = self._store_entries()
-                self._store_tiles(hashes, rows)
+                tree, hashes = self._store_entries()
             else:
                 tree, hashes = self.tree, []
             self.db.execute("COMMIT")
@@ -203,14 +193,15 @@ class Book:
                 with contextlib.suppress(apsw.Error, Unavailable):
                     self._drop_sealed()
             raise
-        size, recorded = tree.size, Grade.RECORDED
-        receipts = [Receipt(index, digest, recorded, size) for index, digest in enumerate(hashes, self.tree.size)]
+        index, size, recorded = self.tree.size, tree.size, Grade.RECORDED
+        receipts = [Receipt(at, digest, recorded, size) for at, digest in enumerate(hashes, index)]
         at = 0
         for request in self._accepted:
-            request.outcome = tuple(receipts[at : at + len(request.events)])
-            at += len(request.events)
+            count = len(request.events)
+            request.outcome = (receipts[at],) if count == 1 else tuple(receipts[at : at + count])
+            at += count
         self.tree = tree
-        if any(event.kind == _BODY_ERASED for event, _, _, _ in self._pending):
+        if self._erases:
             self._finish_erasures()
 
     def _keep(self, row: CheckpointRow) -> None:
@@ -221,13 +212,14 @@ class Book:
         """Project a request's events; True when all of them may happen, else its outcome says why not."""
         kept = len(self._pending)
         first = self.tree.size + kept
-        plain = first > 0 and self.shut == OPEN
-        for event in request.events:
-            plain = plain and _PLAIN[event.kind] and "signal" not in event.fields
-        if plain:
-            self._pending += zip(request.events, request.leaves, request.openings or repeat(b""), repeat(None), strict=False)
-            self._accepted.append(request)
-            return True
+        if first > 0 and (self._shut or self.shut) == OPEN:
+            for event in request.events:
+                if not _PLAIN[event.kind] or "signal" in event.fields:
+                    break
+            else:  # no rule has anything to say about any of them
+                self._pending += zip(request.events, request.leaves, request.openings or repeat(b""), repeat(None), strict=False)
+                self._accepted.append(request)
+                return True
         self.db.execute("SAVEPOINT request")
         try:
             for offset, event in enumerate(request.events):
@@ -236,6 +228,8 @@ class Book:
                     self._shut = None
                 if event.kind in RIGHTS:
                     self._forget_rights()
+                if event.kind == _BODY_ERASED:
+                    self._erases = True
                 opening = request.openings[offset] if request.openings else b""
                 if opening and (clear := clear_value(event, opening)) is not None:
                     self.run("INSERT INTO clear VALUES (?, ?)", (first + offset, clear))
@@ -323,41 +317,43 @@ class Book:
         """Bring the index of targets a step further. Raises: apsw.Error."""
         self.indexed = self.tree.size if self.bodies is None else fill(self.db, self.bodies, self.indexed, self.tree.size)
 
-    def _store_entries(self) -> tuple[Tree, list[bytes], list[tuple[Cell, ...]]]:
-        """Write the rows of the group and the tree that follows; the new tree, the leaves' hashes and the rows."""
+    def _store_entries(self) -> tuple[Tree, list[bytes]]:
+        """Write the rows of the group, its tiles and the tree that follows; the new tree and the leaves' hashes."""
         index = self.tree.size
         rows: list[tuple[Cell, ...]] = []
-        hashes: list[bytes] = []
         known, number, sha256 = self._ids, self._number, SHA256.new
         for event, leaf, _, mark in self._pending:
-            fields = event.fields
+            fields, kind = event.fields, int(event.kind)  # an enumeration is slow to hash
             pairing, key, about = fields.get("pairing"), fields.get("key"), None
-            if key is None and mark is not None:
-                key = mark.key
-            for name in _ABOUT[event.kind]:
+            for name in _ABOUT[kind]:
                 if name in fields:
                     about = fields[name]
                     break
+            if mark is None:
+                action = signal = None
+            else:
+                key, action, signal = key or mark.key, mark.action, mark_number(mark.signature_hash)
             rows.append(
                 (
                     index,
                     leaf,
                     event.time_ns,
-                    event.kind,
+                    kind,
                     pairing and (known.get(pairing) or number(pairing)),  # type: ignore[arg-type, call-overload]
                     key and (known.get(key) or number(key)),  # type: ignore[arg-type, call-overload]
                     about and (known.get(about) or number(about)),  # type: ignore[arg-type, call-overload]
-                    mark and mark.action,
+                    action,
                     fields.get("verdict"),
-                    mark and mark_number(mark.signature_hash),
+                    signal,
                 )
             )
-            hashes.append(sha256(b"\0" + leaf).digest())  # tlog.tree.leaf_hash, without its call
             index += 1
-        tree = self.tree.append(hashes)
+        hashes = [sha256(b"\0" + row[1]).digest() for row in rows]  # type: ignore[operator]  # tlog.tree.leaf_hash, without its call
+        tree, roots = self.tree.grow(hashes, TILE_LEVEL)
         self.db.executemany(_INSERT_ENTRY, rows)
-        self.db.execute("INSERT OR REPLACE INTO tree VALUES (1, ?, ?, ?)", (tree.size, tree.root(), tree.to_bytes()))
-        return tree, hashes, rows
+        self.db.execute(_SET_TREE, (tree.size, tree.root(), tree.to_bytes()))
+        self._store_tiles(hashes, roots, rows)
+        return tree, hashes
 
     def _number(self, identity: bytes) -> int:
         """The short number of a 32-byte identity in the entries' index columns; numbers begin at 1."""
@@ -374,39 +370,33 @@ class Book:
         self._ids[identity] = number
         return number
 
-    def _store_tiles(self, hashes: Sequence[bytes], rows: Sequence[tuple[Cell, ...]]) -> None:
-        """Write each tile that became full, at every level, and the postings of whole spans."""
-        full_before = self.tree.size // TILE
-        used = [any(column) for column in zip(*(row[3:] for row in rows), strict=True)]  # by this group
-        self._used = list(map(bool.__or__, self._used, used))
-        partial = self._partial
+    def _store_tiles(self, hashes: Sequence[bytes], roots: Sequence[bytes], rows: Sequence[tuple[Cell, ...]]) -> None:
+        """Write each tile that became full, at every level (`roots`: those of level 0), and the postings of whole spans."""
+        partial, times, span = self._partial, self._times, self._span
         partial += hashes
-        self._times += [event.time_ns for event, _, _, _ in self._pending]
-        at = 0
-        while len(partial) - at >= TILE:
-            tile, times = partial[at : at + TILE], self._times[at : at + TILE]
-            n = full_before + at // TILE
-            self._store_tile(0, n, tile, min(times), max(times))
-            at += TILE
-            if (n + 1) * TILE % POSTED == 0:
-                for sql in compress(_POST, self._used):
-                    self.db.execute(sql, ((n + 1) * TILE - POSTED, (n + 1) * TILE - 1))
-                self._used = used
-        del partial[:at], self._times[:at]
+        times += [row[2] for row in rows]  # type: ignore[misc]
+        span += [row[3:] for row in rows]
+        n = self.tree.size // TILE
+        for root in roots:
+            self._store_tile(0, n, partial[:TILE], root, min(times[:TILE]), max(times[:TILE]))
+            del partial[:TILE], times[:TILE]
+            n += 1
+            if n * TILE % POSTED == 0:
+                post(self.db, n * TILE // POSTED - 1, span[:POSTED])
+                del span[:POSTED]
 
-    def _store_tile(self, level: int, n: int, hashes: Sequence[bytes], low_ns: int | None, high_ns: int | None) -> None:
-        row = (level << LEVEL_SHIFT | n, perfect_root(hashes), low_ns, high_ns, b"".join(hashes))
-        self.db.execute("INSERT INTO tiles VALUES (?, ?, ?, ?, ?)", row)
+    def _store_tile(self, level: int, n: int, hashes: Sequence[bytes], root: bytes, low_ns: int | None, high_ns: int | None) -> None:
+        self.db.execute("INSERT INTO tiles VALUES (?, ?, ?, ?, ?)", (level << LEVEL_SHIFT | n, root, low_ns, high_ns, b"".join(hashes)))
         if n % TILE == TILE - 1:
             low = level << LEVEL_SHIFT | n - (TILE - 1)
             roots = [
                 root for (root,) in self.db.execute("SELECT root FROM tiles WHERE id BETWEEN ? AND ? ORDER BY id", (low, low + TILE - 1))
             ]
-            self._store_tile(level + 1, n // TILE, roots, None, None)
+            self._store_tile(level + 1, n // TILE, roots, perfect_root(roots), None, None)
 
     def _reload_if_changed(self) -> None:
         """Another process may have appended: then the cached tree is read again."""
-        version = self.db.pragma("data_version")
+        version = self.one("PRAGMA data_version")  # not `db.pragma`, which prepares a statement anew each time
         if version == self._data_version:
             return
         row = self.one("SELECT size, edge FROM tree")
@@ -423,7 +413,7 @@ class Book:
             raise Unavailable("the ledger's entries and its tree differ", "Run `tally verify`.")
         self._partial = [leaf_hash(leaf) for leaf, _ in rows]
         self._times = [time_ns for _, time_ns in rows]
-        self._used = [True] * len(_POST)
+        self._span = list(self.db.execute(f"SELECT {INDEXED} FROM entries WHERE idx >= ? ORDER BY idx", (size - size % POSTED,)))
         self._ids.clear()
         self._shut = None
         self._forget_rights()

@@ -12,8 +12,8 @@ from typing import Any, Final, Protocol
 
 import apsw
 
-from tallystick.storage.book import COLUMNS, POSTED, mark_number
 from tallystick.storage.connection import unavailable
+from tallystick.storage.postings import POSTED, mark_number
 
 AHEAD: Final = 4  # entries read together with one: most signals have nothing or a finding right behind
 MAX_BEHIND: Final = 256
@@ -45,7 +45,7 @@ class Chain:
     def find(self, reference: bytes) -> int | None:
         """The first entry whose signal has the mark of this reference: who asked compares the whole."""
         number = mark_number(reference)
-        posted = self._rows("SELECT idx FROM postings WHERE col = ? AND value = ? LIMIT 1", (COLUMNS["mark"], number))
+        posted = self._rows("SELECT idx FROM marks WHERE mark = ? LIMIT 1", (number,))
         found = [int(posted[0][0])] if posted else self._late.get(number)
         return found[0] if found else None
 
@@ -53,8 +53,8 @@ class Chain:
         """The entries with signals whose reference begins with these hexadecimal digits, as far as 16 of them tell: at most three."""
         digits = prefix[:16]
         low, high = (int.from_bytes(bytes.fromhex(digits.ljust(16, fill)), "big", signed=True) for fill in "0f")
-        sql = "SELECT idx FROM postings WHERE col = ? AND value BETWEEN ? AND ? LIMIT 3"
-        posted = [int(index) for (index,) in self._rows(sql, (COLUMNS["mark"], low, high))]
+        sql = "SELECT idx FROM marks WHERE mark BETWEEN ? AND ? LIMIT 3"
+        posted = [int(index) for (index,) in self._rows(sql, (low, high))]
         late = [index for mark, indices in self._late.items() if low <= mark <= high for index in indices]
         return sorted({*posted, *late})[:3]
 

@@ -21,9 +21,10 @@ from tallystick.ledger.event import Kind
 from tallystick.ledger.signed import read_mark
 from tallystick.pair.pairing import PairType, Role, Suite
 from tallystick.storage.bodies import Bodies
-from tallystick.storage.book import COLUMNS, LEVEL_SHIFT, POSTED, TILE, mark_number
+from tallystick.storage.book import LEVEL_SHIFT, TILE
 from tallystick.storage.connection import connect, unavailable
 from tallystick.storage.gatereaders import GateReaders
+from tallystick.storage.postings import COLUMNS, POSTED, Filter, find, mark_number
 from tallystick.storage.rows import CheckpointRow, EntryRow, HouseRow, InboxItem, InviteRow, KeyRow, OpenEffect, PairRow, SeenCheckpoint
 from tallystick.storage.targets import behind, clause
 from tallystick.tlog.proof import consistency_proof, inclusion_proof, range_hash
@@ -211,7 +212,7 @@ class Readers:
         if not 1 <= limit <= MAX_PAGE:
             raise Misuse(f"a page has 1 to {MAX_PAGE} entries")
         conditions: list[tuple[str, tuple[Any, ...]]] = []
-        drivers: list[tuple[int, Any]] | None = None  # one of these postings every entry that is sought has
+        filters: list[Filter] = []  # what the postings know of it
         for column, identity in (("pairing", pair), ("key", key)):
             if identity is not None:
                 row = self._one("SELECT no FROM ids WHERE id = ?", (bytes(identity),))
@@ -219,29 +220,23 @@ class Readers:
                     return ()
                 # Who is asked for may stand in either of two columns.
                 conditions.append((f"({column} = ? OR about = ?)", (row[0], row[0])))
-                drivers = drivers or [(COLUMNS[column], row[0]), (COLUMNS["about"], row[0])]
+                filters.append([(COLUMNS[column], row[0]), (COLUMNS["about"], row[0])])
         if action is not None:
             conditions.append(("action = ?", (action,)))
-            drivers = drivers or [(COLUMNS["action"], action)]
+            filters.append([(COLUMNS["action"], action)])
         if verdict is not None:
             conditions.append(("verdict = ?", (verdict,)))
-            drivers = drivers or ([(COLUMNS["verdict"], verdict)] if verdict != "allow" else None)
-        beside = ""
+            if verdict != "allow":
+                filters.append([(COLUMNS["verdict"], verdict)])
         if codes := sorted({int(kind) for kind in kinds}):
             conditions.append((f"kind IN ({', '.join('?' * len(codes))})", tuple(codes)))
-            if drivers is not None:  # in a page there are hundreds of postings, but a dozen leaves
-                beside = f" CROSS JOIN postings k ON k.col = {COLUMNS['kind']} AND k.value IN ({str(codes)[1:-1]}) AND k.idx = p.idx"
-            drivers = drivers or [(COLUMNS["kind"], code) for code in codes]
+            filters.append([(COLUMNS["kind"], code) for code in codes])
         for operator, time_ns in ((">=", since_ns), ("<=", until_ns)):
             if time_ns is not None:
                 conditions.append((f"time_ns {operator} ?", (time_ns,)))
         where = "".join(f" AND {text}" for text, _ in conditions)
         values = tuple(value for _, values in conditions for value in values)
         order = f"ORDER BY e.idx {'DESC' if newest_first else 'ASC'} LIMIT ?"
-        indexed = (
-            f"SELECT p.idx, leaf FROM postings p{beside} CROSS JOIN entries e ON e.idx = p.idx"
-            f" WHERE p.col = ? AND p.value = ? AND p.idx >= ? AND p.idx < ?{where} {order.replace('e.idx', 'p.idx')}"
-        )
         bare = f"SELECT e.idx, leaf FROM entries e WHERE e.idx >= ? AND e.idx < ?{where} {order}"
         with self.moment():
             size = self.size()
@@ -257,10 +252,28 @@ class Readers:
                     walks.append(((late[0], late[-1] + 1), bare.replace("WHERE", f"WHERE e.idx IN ({str(late)[1:-1]}) AND"), ()))
             else:
                 walks.append(((max(start, edge), stop), bare, ()))
-                walks += [((first, last), indexed, posting) for posting in drivers] if drivers is not None else [((first, last), bare, ())]
+                if not filters:
+                    walks.append(((first, last), bare, ()))
             rows = [self._all(sql, (*head, low, high, *values, limit)) for (low, high), sql, head in walks if low < high]
+            if filters and not targets and first < last:
+                one = f"SELECT e.idx, leaf FROM entries e WHERE e.idx = ?{where}"
+                rows.append(self._posted(filters, first, last, one, values, newest_first=newest_first, limit=limit))
         found = _distinct(merge(*rows, key=lambda row: row[0], reverse=newest_first))
         return tuple(EntryRow(index, leaf) for index, leaf in islice(found, limit))
+
+    def _posted(
+        self, filters: Sequence[Filter], first: int, last: int, sql: str, values: tuple[Any, ...], *, newest_first: bool, limit: int
+    ) -> list[tuple[Any, ...]]:
+        """The rows that the postings name and `sql` lets pass, at most `limit`."""
+        db, rows = self.connection(), list[tuple[Any, ...]]()
+        try:
+            for index in find(db, filters, first, last, newest_first=newest_first):
+                rows += db.execute(sql, (index, *values))
+                if len(rows) == limit:
+                    break
+        except apsw.Error as error:
+            raise unavailable(error) from error
+        return rows
 
     def _by_time(self, first: int, last: int, since_ns: int | None, until_ns: int | None) -> tuple[int, int]:
         """The part of the full tiles that can hold entries of these times."""
@@ -275,10 +288,10 @@ class Readers:
     def signal_entry(self, signature_hash: bytes) -> int | None:
         """The entry that holds the signal whose signature has this SHA-256."""
         number = mark_number(signature_hash)
-        sql = "SELECT idx FROM postings WHERE col = ? AND value = ? UNION SELECT idx FROM entries WHERE idx >= ? AND mark = ? ORDER BY 1"
+        sql = "SELECT idx FROM marks WHERE mark = ? UNION SELECT idx FROM entries WHERE idx >= ? AND mark = ? ORDER BY 1"
         with self.moment():
             size = self.size()
-            for (index,) in self._all(sql, (COLUMNS["mark"], number, size - size % POSTED, number)):
+            for (index,) in self._all(sql, (number, size - size % POSTED, number)):
                 row = self.entry(index)
                 if row is not None and read_mark(row.event.blob("signal")).signature_hash == signature_hash:
                     return int(index)

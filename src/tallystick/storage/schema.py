@@ -17,7 +17,7 @@ APPLICATION_ID: Final = 0x54414C4C  # "TALL", SQLite's application_id
 SCHEMA_VERSION: Final = 2
 
 PROJECTED: Final = (
-    *("entries", "postings", "ids", "tree", "tiles"),
+    *("entries", "postings", "marks", "ids", "tree", "tiles"),
     *("house", "pairs", "keys", "invites", "streams", "signals", "proposals", "effects"),
     *("grants", "facts", "sightings", "scopes", "contexts", "plan", "epoch"),
 )

@@ -17,7 +17,7 @@ from tallystick.storage.book import LEVEL_SHIFT
 from tallystick.storage.rebuild import BrokenRule, replay
 
 LIMIT: Final = 200  # findings of one table
-NO_ENTRY: Final = frozenset({"postings", "ids", "streams"})
+NO_ENTRY: Final = frozenset({"ids", "streams"})
 
 
 def replayed(
@@ -109,4 +109,4 @@ def _entry_of(table: str, columns: list[str], row: tuple[Any, ...]) -> int | Non
     for name in ("idx", "entry", "begun", "changed", "ended", "stood", "created"):
         if name in columns and table not in NO_ENTRY and isinstance(value := row[columns.index(name)], int):
             return value
-    return row[columns.index("idx")] if table == "postings" and isinstance(row[columns.index("idx")], int) else None
+    return None
