@@ -2,6 +2,7 @@
 
     vault/machine.key  witness.key  log.key      the machine's own keys; log.key at a house only
     vault/secrets/NAME                           shared secrets of pairs and invites
+    vault/secrets/source+KEYID                   keys of sources that run on this machine
     vault/humans/KEYID                           human keys, each locked by passphrase or presence
 
 Key class `file`: whoever becomes this user, or root, or takes the disk, has the machine's keys. A human key also needs
@@ -24,6 +25,7 @@ from tallystick.vault.human import HumanFile
 from tallystick.vault.private import Disk, PrivateDirectory, destroy_tree, exists, foreign_errors, locked
 from tallystick.vault.sealing import Entropy, Kdf
 from tallystick.vault.signers import FileAgreement, FileSigner, OneSignature, PresenceSigner
+from tallystick.vault.source import PREFIX, SourceKey
 
 MAX_SECRET_BYTES: Final = 65_000
 _SEED_BYTES: Final = 32
@@ -183,6 +185,20 @@ class FileVault(Guarded):
         """The Noise keys that this machine had before. Raises: Refused, Unavailable."""
         found = (self.get_secret(name) for name in self.list(f"{OLDER}/"))
         return tuple(FileAgreement(private) for private in found if private is not None and len(private) == _SEED_BYTES)
+
+    def new_source(self, label: str, *, now_ns: int) -> SourceKey:
+        """Make a key for a source that runs on this machine. Raises: Misuse, Refused, Unavailable."""
+        if any(key.label == label for key in self.sources()):
+            raise Refused(f"a source key called {label[:60]!r} is in this vault already", "give it another --label")
+        key = SourceKey.new(label, entropy=self._entropy, now_ns=now_ns)
+        self.put_secret(key.name, key.write())
+        return key
+
+    def sources(self) -> tuple[SourceKey, ...]:
+        """The source keys, by label, then KeyId. Raises: Refused, Unavailable."""
+        kept = ((name, self.get_secret(name)) for name in self.list(PREFIX))
+        keys = [SourceKey.read(name, secret) for name, secret in kept if secret is not None]
+        return tuple(sorted(keys, key=lambda key: (key.label, key.key_id)))
 
     def new_human(self, label: str, passphrase: str, *, scripted: bool = False, kdf: Kdf | None = None) -> HumanKey:
         """Make a human key sealed by a passphrase. Raises: Misuse, Refused, Unavailable."""
