@@ -6,6 +6,7 @@ from tallystick.gate.opening import check_opening, parse_opening
 from tallystick.gate.signal import parse_signal
 from tallystick.ledger.event import Event, Kind
 from tallystick.primitives import sha256
+from tallystick.storage.clear import OPENED, clear_value
 
 
 def judge(event: Event, opening: bytes) -> str:
@@ -16,7 +17,11 @@ def judge(event: Event, opening: bytes) -> str:
                 case [bytes(salt), dict(asked)] if sha256(b"tally query v1", salt, encode(asked)) == event.blob("digest"):
                     return ""
             return "it is not the filter that the entry commits to"
-        if "signal" not in event.fields:
+        if event.kind is Kind.PROPOSAL and event.get("body") is not None:
+            return "" if sha256(opening) == event.blob("body") else "it is not the body that waits with this proposal"
+        if event.kind in OPENED:
+            return "" if clear_value(event, opening) is not None else "this entry commits to nothing"
+        if event.kind is not Kind.SIGNAL:
             return "this entry commits to nothing"
         check_opening(parse_signal(event.blob("signal")).claims, parse_opening(opening))
     except TallyError as error:

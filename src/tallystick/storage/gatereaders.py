@@ -75,10 +75,12 @@ _PROPOSAL: Final = (
 )
 _SUSPENDED: Final = (
     "SELECT 'key', key_id, introduced, changed FROM keys WHERE state = 'suspended'"
+    " AND NOT (kind = 'machine' AND pairing IN (SELECT pairing FROM pairs WHERE state = 'restored'))"
     " UNION ALL SELECT 'grant', x'', entry, changed FROM grants WHERE state = 'suspended'"
     " UNION ALL SELECT 'fact', x'', entry, changed FROM facts WHERE state = 'suspended'"
     " UNION ALL SELECT 'scope', scope, entry, changed FROM scopes WHERE state = 'suspended'"
-    " UNION ALL SELECT 'pair', pairing, created, coalesce(ended, 0) FROM pairs WHERE state = 'restored' ORDER BY 3"
+    " UNION ALL SELECT 'pair', p.pairing, created, coalesce((SELECT changed FROM keys k WHERE k.key_id = p.subject), 0) FROM pairs p"
+    " WHERE state = 'restored' ORDER BY 3"
 )
 
 

@@ -153,7 +153,7 @@ class SuspendedRow:
     """What stands no more because of something else, until a human resumes it or lets it go.
 
     `kind`: key, grant, fact, scope, pair; `identity`: KeyId, scope or pairing id, empty for the others; `entry`: of it; `cause`: the entry
-    that suspended it, 0 where it is not kept (a pair).
+    that suspended it. The key of a pair's machine goes with its pair and is not listed beside it.
     """
 
     kind: str

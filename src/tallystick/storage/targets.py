@@ -74,6 +74,11 @@ def scrub(db: apsw.Connection) -> None:
     try:
         if db.execute("SELECT 1 FROM fresh LIMIT 1").get is None:
             db.execute("DELETE FROM fresh")  # without a condition: its last page too
+        if db.execute("SELECT 1 FROM clear LIMIT 1").get is not None:
+            db.execute("CREATE TEMP TABLE kept AS SELECT entry, value FROM clear ORDER BY entry")
+            db.execute("DELETE FROM clear")
+            db.execute("INSERT INTO clear SELECT entry, value FROM temp.kept")
+            db.execute("DROP TABLE temp.kept")
         if db.execute("SELECT 1 FROM targets LIMIT 1").get is not None:
             sql = db.execute("SELECT sql FROM sqlite_schema WHERE name = 'targets_by'").get
             db.execute("CREATE TEMP TABLE kept AS SELECT entry, target FROM targets ORDER BY entry")

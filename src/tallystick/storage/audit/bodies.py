@@ -21,6 +21,7 @@ from tallystick.primitives import chacha20poly1305
 from tallystick.storage.audit.database import Database
 from tallystick.storage.audit.report import Report
 from tallystick.storage.bodies import MAX_OPENING_BYTES, RECORD_BYTES, SEAL_BYTES, SEGMENT_UNITS, TAG_BYTES, UNIT_BYTES
+from tallystick.storage.clear import OPENED, clear_value
 from tallystick.storage.targets import target_in
 from tallystick.tlog.tree import leaf_hash
 
@@ -44,6 +45,7 @@ class BodyAudit:
         self._segments: dict[int, bytes] = {}
         self._newest: int | None = None
         self._targets: dict[int, str] = {}  # by entry, of the openings that live
+        self._clear: dict[int, bytes] = {}
         self._unread: set[int] = set()  # entries whose opening does not decrypt
         self._ends: dict[int, int] = {}  # by segment: the first byte behind its last body
 
@@ -78,6 +80,7 @@ class BodyAudit:
         self._tails()
         self._gone()
         self._index()
+        self._filled()
 
     def _find(self, file: str, offset: int | None, at: int | None, meaning: str, *, row: str = "") -> None:
         self._report.add([Finding(file=file, offset=offset, entry=at, row=row, meaning=meaning)])
@@ -154,7 +157,10 @@ class BodyAudit:
             self._find(file, offset, at, f"the opening of this entry was changed, or its key was: it does not decrypt ({record})")
             return
         try:
-            wrong = self._judge(entry.decode(leaf), opening)
+            event = entry.decode(leaf)
+            wrong = self._judge(event, opening)
+            if (clear := clear_value(event, opening)) is not None:
+                self._clear[at] = clear
         except TallyError as error:
             wrong = error.message
         if (target := target_in(opening)) is not None:
@@ -212,15 +218,26 @@ class BodyAudit:
             for (leaf,) in self._right.execute("SELECT leaf FROM entries WHERE kind = ?", (int(Kind.BODY_ERASED),))
             for span in covered(entry.decode(leaf))
         )
-        for at, leaf in self._signals():
-            if at not in there and at not in erased and "statement" not in entry.decode(leaf).fields:
-                self._find(
-                    "house.sqlite",
-                    None,
-                    at,
-                    "the opening of this command is gone, and no entry says that it was erased",
-                    row=f"bodies {at}",
-                )
+        for at, leaf in self._committed():
+            event = entry.decode(leaf)
+            field, _ = OPENED.get(event.kind, ("signal", 0))
+            if at not in there and at not in erased and event.get(field) is not None and "statement" not in event.fields:
+                what = "command" if event.kind is Kind.SIGNAL else event.kind.name.lower().replace("_", "-")
+                meaning = f"the opening of this {what} is gone, and no entry says that it was erased"
+                self._find("house.sqlite", None, at, meaning, row=f"bodies {at}")
+
+    def _committed(self) -> Iterator[tuple[int, bytes]]:
+        """What was recorded with an opening: signals, and where keys were seen."""
+        kinds = (int(Kind.SIGNAL), int(Kind.SIGHTING))
+        yield from self._right.execute("SELECT idx, leaf FROM entries WHERE kind IN (?, ?) ORDER BY idx", kinds)
+
+    def _filled(self) -> None:
+        """What stands in clear beside the state is what the openings say: nothing else, and nothing is missing."""
+        rows = dict(self._database.all("SELECT entry, value FROM clear"))
+        for at in sorted({*rows, *self._clear}, key=str):
+            if rows.get(at) != self._clear.get(at) and at not in self._unread:
+                meaning = "what stands in clear is not what the opening of this entry says"
+                self._find("house.sqlite", None, at, meaning, row=f"clear {at}")
 
     def _index(self) -> None:
         """The index of targets is a cache of the openings: nothing else stands in it, and nothing is missing where it was filled."""
