@@ -19,7 +19,7 @@ def test_a_source_key_is_kept_and_signs(tmp_path: Path) -> None:
     assert (found, found.label, found.created_ns) == (made, "front-door", 7)
     signer = found.signer()
     for payload in (b"one", b"two"):
-        assert parse_sign1(sign1(signer, payload)).prove(made.public).payload == payload
+        assert parse_sign1(sign1(signer, payload)).verify(made.public).payload == payload
     file = tmp_path / "vault" / "secrets" / f"source+{made.key_id.hex()}"
     assert (stat.S_IMODE(file.stat().st_mode), stat.S_IMODE(file.parent.stat().st_mode)) == (0o600, 0o700)
     assert made.seed.hex() not in repr(made)
