@@ -99,6 +99,10 @@ class GateScene:
             )
         )
 
+    def end(self, proposal: int, reason: str) -> int:
+        """A proposal is over."""
+        return self.record(Event.of(Kind.PROPOSAL_ENDED, self.now_ns, entry=proposal, reason=reason))
+
     def sign(
         self,
         name: str,

@@ -32,7 +32,7 @@ from tallystick.keys.cose import parse_sign1
 from tallystick.ledger.event import Event, Kind
 from tallystick.node.effects import Effects
 from tallystick.node.gatememory import Behind, GateMemory, Known
-from tallystick.node.gatewords import Decided, Rechecked, Verdict
+from tallystick.node.gatewords import Decided, Rechecked, Verdict, verdict_of
 from tallystick.node.rates import Rates
 from tallystick.pair.pairing import PairType
 from tallystick.pair.statement import VERBS as PAIR_STATEMENTS
@@ -75,7 +75,6 @@ class Releases(Protocol):
         """What a release must find unchanged, as a commitment of 32 bytes; None for verbs that are not the house's."""
 
 
-_WORDS: Final[Mapping[Word, str]] = {Word.ALLOW: "allowed", Word.HOLD: "held", Word.REFUSE: "refused"}
 _COUNTED: Final[Mapping[Word, str]] = {Word.ALLOW: "gate_allowed", Word.HOLD: "gate_held", Word.REFUSE: "gate_refused"}
 
 
@@ -270,7 +269,7 @@ class Gatekeeper:
         context = self._store.gate.context(own)
         if context is None:
             return link(own, found, house, OUT_OF_NOWHERE), None
-        delivered = Link(context.signers, context.depth + 1) if context.count else NOTHING
+        delivered = Link(tuple(map(bytes, context.signers)), context.depth + 1) if context.count else NOTHING
         return link(own, found, house, delivered), context.field
 
     def _conclude(self, decision: Decision, key: Known, cap: PairType) -> Decision:
@@ -349,10 +348,7 @@ class Gatekeeper:
         Raises: Malformed: not a signal, or not with this opening and body.  Unavailable: nothing was recorded and nothing may happen.
         """
         found = await self.admitted(signal, opening, body, deliver_to, carried=carried)
-        if isinstance(found, Verdict):
-            return found
-        proposal = None if found.proposal is None else found.proposal.index
-        return Verdict(word=_WORDS[found.decision.verdict], entry=found.receipt.index, reduced=found.decision.reduced, proposal=proposal)
+        return found if isinstance(found, Verdict) else verdict_of(found)
 
     async def admitted(
         self,
@@ -390,7 +386,7 @@ class Gatekeeper:
                 log.info("judged again", extra={"reason": error.message})
                 continue
             link = decision.link
-            self._memory.keep(decision.signal.reference, Behind(kid, link.signers, link.depth))
+            self._memory.keep(decision.signal.reference, Behind(bytes(kid), link.signers, link.depth))
             self.counts[_COUNTED[decision.verdict]] += 1
             return found
         raise changed or AssertionError("tried, and neither admitted nor refused")

@@ -165,7 +165,7 @@ class GateMemory:
         self._references[reference] = behind
 
     def _of_row(self, row: SignalRow) -> Behind:
-        return Behind(row.key, row.signers, row.depth)
+        return Behind(bytes(row.key), tuple(map(bytes, row.signers)), row.depth)  # plain bytes: an event takes no kin of them
 
 
 def _scope(row: ScopeRow) -> Scope | None:

@@ -1,8 +1,13 @@
 """What the gate tells: to a sender, to one who waits for a human, to one who asks again."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
+from tallystick.passage.admission import Admitted
 from tallystick.rights.verdict import Verdict as Word
+
+_WORDS: Final[Mapping[Word, str]] = {Word.ALLOW: "allowed", Word.HOLD: "held", Word.REFUSE: "refused"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +36,13 @@ class Verdict:
     def refused(self) -> bool:
         """It is not believed, or not allowed."""
         return self.word == "refused"
+
+
+def verdict_of(admitted: Admitted) -> Verdict:
+    """What the sender of a recorded signal learns."""
+    proposal = None if admitted.proposal is None else admitted.proposal.index
+    decision = admitted.decision
+    return Verdict(word=_WORDS[decision.verdict], entry=admitted.receipt.index, reduced=decision.reduced, proposal=proposal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

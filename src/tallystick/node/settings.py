@@ -150,10 +150,16 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         doc="Signals a second that the gate takes of one key, and 20 seconds' worth at once; 0 takes all.",
     ),
     Setting(
+        name="gate_socket",
+        kind=Kind.PATH,
+        default="",
+        doc="Socket at which programs on this computer hand signals in. Default: `gate.sock` in the home, where no other user gets to.",
+    ),
+    Setting(
         name="gate_group",
         kind=Kind.NAME,
         default="",
-        doc="Group whose members may hand signals in at `gate.sock`. Default: only the house's own user and root.",
+        doc="Group whose members may hand signals in at `gate_socket`. Default: only the house's own user and root.",
     ),
     Setting(
         name="reserve_mib",
@@ -235,6 +241,7 @@ class Settings:
     rate_user: int
     rate_interface: int
     rate_key: int
+    gate_socket: Path
     gate_group: str
     reserve_mib: int
     metrics_port: int
@@ -472,7 +479,8 @@ def load(flags: Mapping[str, object] | None = None, *, home: str | Path | None =
     if not values["name"]:
         values["name"] = _host_name()
     # A relative path in the file means "beside the file"; on the command line it means what the shell would mean.
-    for name, otherwise in (("root", path / "files"), ("witness_policy", None), ("witness_logs", path / "witness.logs")):
+    defaults = {"root": path / "files", "witness_policy": None, "witness_logs": path / "witness.logs", "gate_socket": path / "gate.sock"}
+    for name, otherwise in defaults.items():
         found, source = values[name], chosen[name][1].source
         if source is Source.DEFAULT:
             values[name] = otherwise
