@@ -65,6 +65,7 @@ ROWS: Final = (
     Row("DELETE", "/v1/files/none.txt", "archive.rm", "write"),
     Row("POST", "/v1/move", "archive.mv", "write", b'{"from":"none.txt","to":"nowhere.txt"}'),
     Row("POST", "/v1/statements", "statement.submit", "propose", b"\x82\x40\xf6"),
+    Row("POST", "/v1/signals", "signal.submit", "propose", b"\x82\x40\xf6"),
 )
 
 

@@ -42,7 +42,7 @@ def test_an_unknown_key_is_only_counted(scene: GateScene) -> None:
     signed = scene.sign("stranger")
     verdict = run(keeper.admit(signed.raw, signed.opening))
     assert verdict.refused and verdict.entry is None
-    assert (scene.machine.store.size(), keeper.counts["gate_unknown"]) == (size, 1)
+    assert (scene.machine.store.size(), keeper.rates.unknown) == (size, 1)
 
 
 def _words(scene: GateScene) -> list[str]:

@@ -32,8 +32,8 @@ from tallystick.keys.cose import parse_sign1
 from tallystick.ledger.event import Event, Kind
 from tallystick.node.effects import Effects
 from tallystick.node.gatememory import Behind, GateMemory, Known
+from tallystick.node.gaterates import GateRates
 from tallystick.node.gatewords import Decided, Rechecked, Verdict, verdict_of
-from tallystick.node.rates import Rates
 from tallystick.pair.pairing import PairType
 from tallystick.pair.statement import VERBS as PAIR_STATEMENTS
 from tallystick.passage.admission import PROPOSAL_LIFE_NS, Admitted, Decision, Proposed, admission, check_body, reason_word, unbelieved
@@ -106,7 +106,7 @@ class Gatekeeper:
         self._clock = clock
         self._layers = dict(layers or {})
         self._memory = GateMemory(store.gate, signer.public.key_id)
-        self._rates = Rates({PairType.INPUT: rate}, clock)
+        self.rates = GateRates(rate, clock)
         self._stream, self._n = os.urandom(16), 0
         self._waiting: dict[int, list[asyncio.Future[Decided]]] = {}
         self._built = frozenset((Layer.CRYPTO, *self._layers))
@@ -114,7 +114,7 @@ class Gatekeeper:
         self._runs: dict[Layers, tuple[GateLayer, ...]] = {}
         self.releases: Releases | None = None
         self.actions_of: Callable[[str], ActionClass | None] = VERBS.get
-        self.counts = {"gate_allowed": 0, "gate_held": 0, "gate_refused": 0, "gate_unknown": 0, "gate_limited": 0}
+        self.counts = {"gate_allowed": 0, "gate_held": 0, "gate_refused": 0}
 
     @property
     def plan(self) -> Plan:
@@ -363,7 +363,7 @@ class Gatekeeper:
         """`admit` for those who need the decision too. `sender`: whoever hands it in; each has buckets of its own, for naming a key is
         no proof of having it. Raises: as `admit`."""
         kid = parse_sign1(signal).kid
-        self._take(kid, sender if carried is None else carried.pair)
+        self.rates.take(None if self._memory.key(kid) is None else kid, sender if carried is None else carried.pair)
         changed: Refused | None = None
         for _ in range(TRIES):
             try:
@@ -426,18 +426,10 @@ class Gatekeeper:
         risk = risk_of(claims.verb, _ACTIONS[claims.action]).word
         return Proposed(risk=risk, expires_ns=decision.now_ns + PROPOSAL_LIFE_NS, preconditions=conditions)
 
-    def _take(self, kid: bytes, sender: bytes) -> None:
-        """One signal of the bucket of a key and its sender; strangers share one. Raises: Unavailable."""
-        who = kid if self._memory.key(kid) is not None else b""
-        wait_s = self._rates.take(who + sender, PairType.INPUT)
-        if wait_s:
-            self.counts["gate_limited"] += 1
-            raise Unavailable("this key speaks more often than the house lets it", f"wait {max(1, round(wait_s))} s")
-
     async def _unbelieved(self, word: str, kid: bytes, signal: bytes, carried: Asker | None) -> Verdict:
         """Recorded where it names a known key; what names an unknown one is only counted."""
         if self._memory.key(kid) is None:
-            self.counts["gate_unknown"] += 1
+            self.rates.stranger()
             return Verdict(word="refused")
         self.counts["gate_refused"] += 1
         walk = unbelieved(word, key=bytes(kid), carried=carried, signal_hash=sha256(signal), now_ns=self._clock())

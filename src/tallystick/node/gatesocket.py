@@ -48,6 +48,7 @@ FRAME_TIMEOUT_S: Final = 10.0
 IDLE_TIMEOUT_S: Final = 300.0
 AT_ONCE: Final = 16  # signals of one user between their reading and their entry: the others' come in between
 _UCRED: Final = struct.Struct("3i")
+_ONLY_US: Final = ("only the house's own user begins, ends and fills contexts", "run the proxy as that user")
 
 log = logging.getLogger("tallystick")
 
@@ -154,7 +155,7 @@ class GateServer:
             case AskDecision(proposal=proposal):
                 return write_decided(await _while_there(reader, self._keeper.decision(proposal)))
         if uid not in (0, os.getuid()):
-            raise Refused("only the house's own user begins, ends and fills contexts", "run the proxy as that user")
+            raise Refused(*_ONLY_US)
         match request:
             case BeginContext(key=key):
                 return write_entry(await self._contexts.begin(key))
@@ -165,6 +166,8 @@ class GateServer:
         raise AssertionError("a request of a kind that the parser does not make")
 
     async def _admit(self, request: Admit, uid: int) -> Verdict:
+        if request.deliver_to and uid not in (0, os.getuid()):
+            raise Refused(*_ONLY_US)
         sender = b"uid %d" % uid
         if (waiting := self._turns.enter(request, sender)) is not None:
             await self._turns.wait(request, waiting)

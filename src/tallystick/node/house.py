@@ -26,6 +26,7 @@ from tallystick.node.connection import Connection
 from tallystick.node.door import Door
 from tallystick.node.doorstep import Arrival, Doorstep
 from tallystick.node.effects import Effects
+from tallystick.node.gatewing import GateWing
 from tallystick.node.host import own_address
 from tallystick.node.houseclock import HouseClock
 from tallystick.node.http import HttpServer
@@ -46,7 +47,6 @@ from tallystick.pair.pairing import Role, derive_pair_keys
 from tallystick.passage import pairing
 from tallystick.passage.effect import invite_name, secret_name
 from tallystick.service.archive import Archive, ArchiveSettings
-from tallystick.storage.rows import PairRow
 
 TICK_S: Final = 1.0
 BUSY_TICK_S: Final = 0.005
@@ -76,6 +76,7 @@ class House:
         self.reopening = Reopening(machine, self.effects, self.clock)
         self.statements = Statements(machine, self.effects, self.clock, self._pair_stood, self.refused)
         self.porter = Porter(machine.settings, machine.reserve, self.clock)
+        self.gate = GateWing(machine, self.effects, self.clock)
         self._door = Door(self.effects, (), self.clock, self.porter)
         self.http = HttpServer(self._door)
         self.archive: Archive | None = None
@@ -116,6 +117,7 @@ class House:
         await settle(self)
         await asyncio.to_thread(self._drop_uploads)
         await started(self)
+        await self.gate.open()
         self.port = self._step.listen()
         self.publisher.start()
         self.spawn(self._retention.keep())
@@ -126,6 +128,7 @@ class House:
         self.stopping = True
         if self._doorstep is not None:
             self._doorstep.close()
+        await self.gate.close()
         open_sessions = [session for sessions in self._sessions.values() for session in sessions]
         self._tell_health(HealthState.CLOSING)
         for session in open_sessions:
@@ -142,7 +145,8 @@ class House:
         with contextlib.suppress(TallyError):
             self._remember()
         with contextlib.suppress(TallyError):
-            await self.effects.urgently(*self.porter.bursts(all_of_them=True), Event.of(Kind.STOPPED, self.clock(), what="ordered"))
+            told = (*self.porter.bursts(all_of_them=True), *self.gate.events(all_of_them=True))
+            await self.effects.urgently(*told, Event.of(Kind.STOPPED, self.clock(), what="ordered"))
         await asyncio.to_thread(self.publisher.stop)
         self.workers.close()
         if self.archive is not None:
@@ -211,7 +215,7 @@ class House:
 
     async def _chores(self, beat: int) -> None:
         if beat % 10 == 0:
-            if not self.machine.reserve.low and (told := self.porter.bursts()):
+            if not self.machine.reserve.low and (told := (*self.porter.bursts(), *self.gate.events())):
                 await self.machine.store.record(*told)
             self.publisher.wake()  # other processes append to this ledger too
             await lapse(self)
@@ -450,12 +454,6 @@ class House:
             return (split(advertise, self.port),)
         return ((own_address(self.machine.settings.address), self.port),)
 
-    def human_of(self, row: PairRow) -> str | None:
-        """The human key that an ADMIN proposal brings, as a COSE_Key in hexadecimal."""
-        proposal = self.machine.store.entry(row.created)
-        ext = None if proposal is None else proposal.event.get("ext")
-        return ext["human"].hex() if isinstance(ext, Mapping) and "human" in ext else None
-
     def address_of(self, invite: bytes | None) -> str | None:
         """Where the machine that redeemed an invite came from, while the house runs."""
         return None if invite is None else self._addresses.get(invite)
@@ -475,6 +473,7 @@ class House:
             "proposals_open": len(self.machine.store.inbox()),
             "ledger_entries": self.machine.store.size(),
             **self.publisher.figures(),
+            **self.gate.figures(),
             "uptime_seconds": (self.clock() - self.started_ns) / 1e9,
         }
 

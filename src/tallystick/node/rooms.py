@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tallystick.node.door import Answer, Call, Route, json_answer, route
 from tallystick.node.following import FollowedLines, follow
+from tallystick.node.gateroom import gate_routes
 from tallystick.node.logroom import log_routes
 from tallystick.node.records import page_of, query_event, whole_number
 from tallystick.node.storyroom import story_routes
@@ -29,6 +30,7 @@ def house_routes(house: "House") -> tuple[Route, ...]:
         route("GET", "/v1/pairs", "house.pairs", rooms.pairs),
         route("POST", "/v1/statements", "statement.submit", rooms.statement),
         *log_routes(house),
+        *gate_routes(house),
         *story_routes(house),
     )
 
@@ -55,6 +57,13 @@ def inbox_view(house: "House") -> list[dict[str, Any]]:
         if row is not None and proposal is not None and row.role is Role.HOUSE:
             found.append(proposal_json(row, proposal.event, house.address_of(row.invite)))
     return found
+
+
+def _human_of(house: "House", row: PairRow) -> str | None:
+    """The human key that an ADMIN proposal brings, as a COSE_Key in hexadecimal."""
+    proposal = house.machine.store.entry(row.created)
+    ext = None if proposal is None else proposal.event.get("ext")
+    return ext["human"].hex() if isinstance(ext, Mapping) and "human" in ext else None
 
 
 class _Rooms:
@@ -133,7 +142,7 @@ class _Rooms:
                 "static": row.static_key.hex(),
                 "signing": row.signing_key.cose_key().hex(),
                 "witness": row.witness_key.hex(),
-                "human": house.human_of(row),
+                "human": _human_of(house, row),
                 "signed_type": row.pair_type.value,
             }
             for pairing, row in rows.items()

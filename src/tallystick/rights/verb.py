@@ -29,6 +29,7 @@ VERBS: Final[Mapping[str, ActionClass]] = {
     "house.verbs": ActionClass.READ,
     "house.explain": ActionClass.READ,
     "statement.submit": ActionClass.PROPOSE,
+    "signal.submit": ActionClass.PROPOSE,
     "archive.put": ActionClass.WRITE,
     "archive.commit": ActionClass.WRITE,
     "archive.rm": ActionClass.WRITE,
