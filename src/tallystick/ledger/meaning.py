@@ -18,6 +18,7 @@ from tallystick.errors import Malformed, TallyError, Unproven
 from tallystick.keys.cose import UnprovenSign1, parse_sign1
 from tallystick.keys.identity import KeyKind, PublicKey, parse_cose_key
 from tallystick.ledger.event import Event, Kind
+from tallystick.ledger.stated import SAID, as_stated, differing
 from tallystick.primitives import ed25519_verify, p256_verify, sha256
 from tallystick.tlog.checkpoint import Checkpoint, verify_checkpoint
 from tallystick.tlog.cosignature import log_verifiers, verifier
@@ -45,7 +46,7 @@ STATED: Final[Mapping[str, tuple[frozenset[Kind], Mapping[str, str]]]] = {
     "house.migrate": (frozenset({Kind.MIGRATED}), {"signing": "successor", "static": "static_key", "witness": "witness_key"}),
 }
 # These stand only with a statement of theirs, at a house.
-SIGNED: Final = frozenset({Kind.PAIRING_RESIGNED, Kind.ADMINS_REPLACED, Kind.RESTORED, Kind.MIGRATED, Kind.APPROVAL})
+SIGNED: Final = frozenset({Kind.PAIRING_RESIGNED, Kind.ADMINS_REPLACED, Kind.RESTORED, Kind.MIGRATED, Kind.APPROVAL, Kind.GRANT})
 _EARLIER: Final = ("entry", "cause", "replaces")
 # Every kind of which `take` looks at more than the references: those have no form (ledger/form.py).
 MEANT: Final = frozenset(
@@ -53,7 +54,7 @@ MEANT: Final = frozenset(
         Kind.ORIGIN, Kind.STARTED, Kind.INVITE_CREATED, Kind.PAIRING_PROPOSED, Kind.PAIRING_APPROVED, Kind.KEY_INTRODUCED, Kind.KEY_ROTATED,
         Kind.ADMINS_REPLACED, Kind.SIGNAL_FORK, Kind.EFFECT_BEGUN, Kind.EFFECT_DONE, Kind.EFFECT_FAILED, Kind.EFFECT_UNKNOWN,
         Kind.CHECKPOINT_SIGNED, Kind.CHECKPOINT_COSIGNED, Kind.RESTORED, Kind.MIGRATED, Kind.BACKED_UP, Kind.MAINTAINED, Kind.ANCHORED,
-        Kind.NV_COUNTER, Kind.CLOCK_JUMPED, Kind.APPROVAL, Kind.PAIRING_RESIGNED, Kind.ARRIVED,
+        Kind.NV_COUNTER, Kind.CLOCK_JUMPED, Kind.APPROVAL, Kind.PAIRING_RESIGNED, Kind.ARRIVED, Kind.GRANT,
     }
 )  # fmt: skip
 
@@ -406,11 +407,6 @@ def _text_map(raw: bytes) -> Mapping[int | str, object]:
     return value
 
 
-def _as_stated(value: object) -> object:
-    """A field as a statement says it: CBOR knows lists only."""
-    return [_as_stated(each) for each in value] if isinstance(value, tuple) else value
-
-
 def _statement(event: Event, payload: Mapping[int | str, object]) -> Iterable[str]:
     """A person's statement in clear: it is what the signal commits to, and what the entry says came of it."""
     body, salt = event.blob("statement"), event.blob("statement_salt")
@@ -422,13 +418,16 @@ def _statement(event: Event, payload: Mapping[int | str, object]) -> Iterable[st
     verb = stated.get("verb")
     if payload.get(3) != HUMAN or payload.get(4) != ADMIN or payload.get(5) != verb:
         yield "its signal is not a person's statement of this verb"
-    if not isinstance(verb, str) or verb not in STATED:
+    if not isinstance(verb, str) or verb not in (*STATED, *SAID):
         return
-    kinds, same = STATED[verb]
+    kinds, same = STATED.get(verb) or SAID[verb]
     if event.kind not in kinds:
         yield f"a statement {verb} does not bring about what this entry says"
         return
+    if verb in SAID:
+        yield from differing(event, verb, stated)
+        return
     for name, field in same.items():
         said = stated.get(name)
-        if event.kind is not Kind.KEY_INTRODUCED and said != _as_stated(event.get(field)):
+        if event.kind is not Kind.KEY_INTRODUCED and said != as_stated(event.get(field)):
             yield f"the statement says another {name} than the entry"
