@@ -9,6 +9,7 @@ from tallystick.node.following import FollowedLines, follow
 from tallystick.node.gateroom import gate_routes
 from tallystick.node.logroom import log_routes
 from tallystick.node.records import page_of, query_event, whole_number
+from tallystick.node.rightsroom import rights_routes
 from tallystick.node.storyroom import story_routes
 from tallystick.node.view import is_shown, pair_json, proposal_json
 from tallystick.pair.pairing import PairType, Role
@@ -31,6 +32,7 @@ def house_routes(house: "House") -> tuple[Route, ...]:
         route("POST", "/v1/statements", "statement.submit", rooms.statement),
         *log_routes(house),
         *gate_routes(house),
+        *rights_routes(house),
         *story_routes(house),
     )
 

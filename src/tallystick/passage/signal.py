@@ -26,7 +26,12 @@ from tallystick.rights.verb import check_verb
 from tallystick.rights.verdict import Verdict
 
 # Routes that only an ADMIN pair reaches, although their action class is smaller (docs/spec/door.md, section 1).
-ADMIN_ONLY: Final = frozenset(("house.inbox", "house.pairs", "house.entries", "house.explain"))
+ADMIN_ONLY: Final = frozenset(
+    (
+        *("house.inbox", "house.pairs", "house.entries", "house.explain"),
+        *("house.keys", "house.facts", "house.rights", "house.plan"),
+    )
+)
 _WORDS: Final[Mapping[type[TallyError], str]] = {
     Malformed: "malformed",
     Unproven: "unproven",

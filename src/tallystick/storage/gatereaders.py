@@ -174,6 +174,11 @@ class GateReaders:
         earlier = self._all(_BEFORE, (subject, around_ns, before))
         return (*map(_sighting, reversed(earlier)), *map(_sighting, self._all(_AFTER, (subject, around_ns, after))))
 
+    def sighting_count(self, key_id: bytes) -> int:
+        """How often a key was seen, what was erased included."""
+        row = self._one("SELECT count(*) FROM sightings WHERE subject = ?", (bytes(key_id),))
+        return int(row[0]) if row else 0
+
     def facts(
         self, subject: bytes | None = None, predicate: str | None = None, *, state: str | None = "standing", limit: int = 1_000
     ) -> tuple[FactRow, ...]:
