@@ -383,7 +383,7 @@ def test_a_scope_stands_by_its_statement(gate: Store) -> None:
     assert (row.body, row.uses, row.uses_left, row.by) == (sha256(b"x"), 2, 2, OWNER.id)
     again = Event.of(Kind.SCOPE, NOW, "pair", **{**scope.fields, "signal": scope_granted(CAMERA, terms()).blob("signal")})
     refused(gate, again)
-    named = {"scope": scope.blob("scope")}
+    named: dict[str, Any] = {"scope": scope.blob("scope")}
     refused(gate, judged(AGENT, 1, **named))
     refused(gate, judged(CAMERA, 1, scope=bytes(32)))
     put(gate, judged(CAMERA, 1, **named), judged(CAMERA, 2, verdict="hold", **named))
