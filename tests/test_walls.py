@@ -55,7 +55,7 @@ ROOMS: Final[Mapping[str, frozenset[str]]] = {
     "net": frozenset({"errors", "channel"}),
     "storage": frozenset({"errors", "canonical", "primitives", "tlog", "facts", "pair", "ledger", "keys"}),
     "vault": frozenset({"errors", "canonical", "primitives", "keys"}),
-    "evidence": frozenset({"errors", "gate"}),
+    "evidence": frozenset({"errors", "facts", "gate"}),
     "service": frozenset({"errors", "rights"}),
     "node": BELOW_FACES,
     "sdk": _FACE - {"sdk"},
