@@ -66,6 +66,8 @@ CASES = [
     ruled(fact(9, "schedule-tolerance", 7200), name="two hours late, allowed", key=key(schedule="0 10 * * *")),
     ruled(fact(9, "schedule-tolerance", 60), name="late in spite of it", key=key(schedule="0 10 * * *"), says=(OUTSIDE_SCHEDULE, 5, 9)),
     ruled(name="a schedule nobody can read", key=key(schedule="at noon"), says=(OUTSIDE_SCHEDULE, 5)),
+    ruled(name="in the schedule of a later grant", key=key(schedule="0 10 * * *", also=("0 9 * * *", "0 12 * * *"))),
+    ruled(name="in none of three", key=key(schedule="0 10 * * *", also=("", "0 9 * * *")), says=(OUTSIDE_SCHEDULE, 5)),
     # declared place
     ruled(name="in its place", key=key(place=BERLIN), place=BERLIN),
     ruled(name="outside its place", key=key(place=BERLIN), place=POTSDAM, says=(OUTSIDE_PLACE, 5)),

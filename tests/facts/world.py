@@ -40,7 +40,7 @@ def claim(**change: Any) -> Claim:
         "signal_class": "sensor/camera",
         "action": "propose",
         "verb": "sensor.frame",
-        "target": "/v1/signals",
+        "target": "POST /v1/signals",
         "place": None,
         "issued_at_ns": NOON,
         "now_ns": NOON + S,

@@ -71,7 +71,7 @@ def test_a_rejection_names_rule_and_facts() -> None:
 
 def test_the_owners_rules_reject_or_lower_confidence() -> None:
     """A `hold` rule leaves metadata and read; the rules of the house come first."""
-    layer = Deterministic(rules=read_rules(b'refuse red when fact zone is "red"\nhold slow when target is "/v1/signals*"'))
+    layer = Deterministic(rules=read_rules(b'refuse red when fact zone is "red"\nhold slow when target is "POST /v1/signals*"'))
     found = weigh(layer, candidate())
     assert (found.outcome, found.rule, found.facts) == (Outcome.LOW, "owner/slow", ())
     zone = Fact(entry=31, predicate="zone", subject=None, value="red", observed_ns=NOW_NS - S)
@@ -111,6 +111,6 @@ def test_a_claim_is_what_was_signed() -> None:
     """Path, place, times and reference; no target where none was committed to."""
     of = candidate("hall")
     claim = claim_of(of)
-    assert (claim.target, claim.place, claim.reference) == ("/v1/signals?x=1", "hall", of.signal.reference)
+    assert (claim.target, claim.place, claim.reference) == ("POST /v1/signals?x=1", "hall", of.signal.reference)
     assert (claim.issued_at_ns, claim.now_ns) == (NOW_NS, NOW_NS + S)
     assert commitments_of(Opening())[0].target is None and claim_of(replace(of, opening=Opening())).target == ""

@@ -41,7 +41,7 @@ _NONE: Final[Mapping[str, Fact]] = {}
 class Claim(NamedTuple):
     """A signal as rules see it; a tuple, because one is made for every signal.
 
-    `target`: its path, empty for none.  `place`: where it says it was made.
+    `target`: `METHOD path`, as grants name it; empty for none.  `place`: where it says it was made.
 
     `issued_at_ns`: by the signer's clock; `now_ns`: pair time of the house; both UTC.
     `notes`: facts about this very signal, entry 0.  `reference`: of the signal: a sighting that it brought says nothing about it.

@@ -62,7 +62,8 @@ class KnownKey:
     """What the house knows of a key. `state`: standing, suspended, retired, compromised, replaced; `changed`: the entry that set it.
 
     `classes`, `actions`, `targets`: as a human signed them; no targets: every target.  `schedule`: a cron expression or empty.
-    `place`: where it may be, if that was said and is not erased.  `since`: the entry from which on it is compromised.
+    `also`: the schedules of its later grants, each of them as good.  `place`: where it may be, if that was said and is not erased.
+    `since`: the entry from which on it is compromised.
     """
 
     key_id: KeyId
@@ -79,6 +80,7 @@ class KnownKey:
     changed: int = 0
     since: int | None = None
     label: str = ""
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

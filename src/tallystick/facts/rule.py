@@ -102,11 +102,12 @@ def _outside_schedule(view: View) -> Objection | None:
     if not key.schedule:
         return None
     tolerance_s, by = view.setting(SCHEDULE_TOLERANCE)
-    try:
-        if parse_schedule(key.schedule).within(view.claim.issued_at_ns, tolerance_s):
-            return None
-    except Malformed:
-        return Objection(rule=OUTSIDE_SCHEDULE, facts=entries(key.introduced), why="the key's schedule cannot be read")
+    for schedule in (key.schedule, *key.also):
+        try:
+            if parse_schedule(schedule).within(view.claim.issued_at_ns, tolerance_s):
+                return None
+        except Malformed:
+            continue  # a schedule that nobody can read never comes
     return Objection(rule=OUTSIDE_SCHEDULE, facts=entries(key.introduced, by), why="issued at a time outside the key's schedule")
 
 

@@ -58,7 +58,7 @@ def claim_of(candidate: Candidate) -> Claim:
         signal_class=claims.signal_class,
         action=claims.action,
         verb=claims.verb,
-        target=str(target[1]) if isinstance(target, list) else "",
+        target=f"{target[0]!s} {target[1]!s}" if isinstance(target, list) else "",
         place=candidate.place,
         issued_at_ns=claims.issued_at_ns,
         now_ns=candidate.now_ns,

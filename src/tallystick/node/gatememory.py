@@ -5,7 +5,7 @@ epochs are read for each signal, in one query, and see what any process has reco
 References never change; the newest are kept.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from tallystick.facts.fact import KnownKey
@@ -24,13 +24,17 @@ _ENDLESS: Final = 2**63 - 1
 
 @dataclass(slots=True)
 class Known:
-    """A key as the gate needs it. `classes`: all it was granted.  `admin`: a human key whose word is enough for `admin`."""
+    """A key as the gate needs it. `classes`: all it was granted.  `admin`: a human key whose word is enough for `admin`.
+
+    `schedules`: those of all its rows, the first that of its introduction; none where one row is good at any time.
+    """
 
     known: KnownKey
     public: PublicKey
     classes: frozenset[str]
     rights: Rights
     admin: bool
+    schedules: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,9 @@ class GateMemory:
         known, grants = row.known, self._readers.grants(kid)
         rights = rights_of(known, grants, house=kid == self._house)
         classes = frozenset((*known.classes, *(word for grant in grants for word in grant.classes)))
-        found = Known(known, row.public, classes, rights, known.kind == "human" and "admin" in known.actions)
+        schedules = (known.schedule, *(grant.schedule for grant in grants))
+        admin = known.kind == "human" and "admin" in known.actions
+        found = Known(known, row.public, classes, rights, admin, schedules if all(schedules) else ())
         self._keys[bytes(kid)] = found
         return found
 
@@ -132,8 +138,11 @@ class GateMemory:
         if cut is not None and cut.low <= around < cut.high and cut.predicates == question.predicates:
             return cut.evidence
         found = self._readers.slice(kid, around, question.predicates)
-        if found is None:
+        if found is None or (key := self.key(kid)) is None:
             return None
+        if len(key.rights.grants) > 1:  # layer 3 rules out what no row of the key would let through
+            schedule, *also = key.schedules or ("",)
+            found = replace(found, key=replace(found.key, classes=tuple(sorted(key.classes)), schedule=schedule, also=tuple(also)))
         ends = [fact.until_ns for fact in found.facts if fact.until_ns is not None]
         seen = [sighting.observed_ns for sighting in found.sightings if sighting.observed_ns > around]
         begins = self._readers.next_fact(around)

@@ -1,0 +1,118 @@
+"""Layer 3 in a house on a disk: sightings, rows and facts of the ledger rule out, and the record names them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tallystick.facts.fact import write_value
+from tallystick.facts.rulefile import read_rules
+from tallystick.gate.deterministic import Deterministic
+from tallystick.gate.question import Layer
+from tallystick.ledger.event import Event, Kind
+from tallystick.node.gatewords import Verdict
+from tests.node.gate_scene import SECOND, GateScene, gate_scene, run
+
+BERLIN, TOKYO = [525_200_000, 134_050_000, 20], [356_800_000, 1_397_700_000, 20]
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[GateScene]:
+    with gate_scene(tmp_path / "house") as found:
+        yield found
+
+
+def grant(scene: GateScene, name: str, **row: Any) -> int:
+    """The human signs one more row of the matrix."""
+    return scene.record(
+        Event.of(
+            Kind.GRANT,
+            scene.now_ns,
+            "pair",
+            key=bytes(scene.human.public.key_id),
+            subject=bytes(scene.kid(name)),
+            actions=("metadata", "read", "propose"),
+            **row,
+        )
+    )
+
+
+def fact(scene: GateScene, name: str, predicate: str, value: Any) -> int:
+    """The human states a fact about a key."""
+    return scene.record(
+        Event.of(
+            Kind.FACT_ADDED,
+            scene.now_ns,
+            "pair",
+            key=bytes(scene.human.public.key_id),
+            subject=bytes(scene.kid(name)),
+            predicate=predicate,
+            value=write_value(value),
+        )
+    )
+
+
+def admit(scene: GateScene, *args: Any, rules: bytes = b"", **kwargs: Any) -> Verdict:
+    signed = scene.sign(*args, **kwargs)
+    keeper = scene.keeper(layers={Layer.DETERMINISTIC: Deterministic(rules=read_rules(rules))})
+    verdict: Verdict = run(keeper.admit(signed.raw, signed.opening))
+    return verdict
+
+
+def found(scene: GateScene) -> tuple[str, str, tuple[int, ...]]:
+    """Outcome, rule and facts of the last finding."""
+    event = scene.events(Kind.FINDING)[-1]
+    facts: Any = event.get("facts") or ()
+    return event.text("outcome"), event.text("rule"), tuple(facts)
+
+
+def test_an_impossible_transit_is_refused_with_the_sighting(scene: GateScene) -> None:
+    """Berlin, and a minute later Tokyo; a day later Tokyo is possible."""
+    scene.introduce("camera", "sensor")
+    assert admit(scene, "camera", place=BERLIN).allowed
+    (sighting,) = scene.machine.store.entries(kinds=(Kind.SIGHTING,), limit=9)
+    scene.now_ns += 60 * SECOND
+    assert admit(scene, "camera", place=TOKYO).refused
+    assert found(scene) == ("reject", "impossible-transit", (sighting.index,))
+    assert admit(scene, "camera", place=BERLIN).allowed
+    scene.now_ns += 86_400 * SECOND
+    assert admit(scene, "camera", place=TOKYO).allowed
+
+
+def test_a_slower_limit_is_a_fact(scene: GateScene) -> None:
+    """And is named beside the sighting."""
+    scene.introduce("camera", "sensor")
+    slow = fact(scene, "camera", "speed-limit", 5)
+    assert admit(scene, "camera", place=BERLIN).allowed
+    scene.now_ns += 3600 * SECOND
+    near = [BERLIN[0] + 1_000_000, *BERLIN[1:]]  # 11 km
+    assert admit(scene, "camera", place=near).refused
+    outcome, rule, facts = found(scene)
+    assert (outcome, rule) == ("reject", "impossible-transit") and slow in facts and len(facts) == 2
+
+
+def test_a_later_grant_adds_a_class_and_hours(scene: GateScene) -> None:
+    """Layer 3 rules out what no row of the key lets through, and nothing else."""
+    scene.introduce("job", "cron", schedule="0 6 30 12 *")
+    assert admit(scene, "job", "cron").refused
+    assert found(scene)[:2] == ("reject", "outside-schedule")
+    grant(scene, "job", classes=("feed",), schedule="0 7 30 12 *")
+    assert admit(scene, "job", "feed").refused
+    assert found(scene)[:2] == ("reject", "outside-schedule")
+    grant(scene, "job", classes=("cron", "feed"))
+    assert admit(scene, "job", "cron").allowed and admit(scene, "job", "feed").allowed
+
+
+def test_the_owners_rules(scene: GateScene) -> None:
+    """One refuses by a fact and names it, one holds what is more than reading."""
+    scene.introduce("agent", "llm", actions=("metadata", "read", "propose", "write"))
+    assert admit(scene, "agent", "llm", "propose").allowed
+    rules = b'refuse red when fact zone is "red"\nhold slow when class is llm'
+    assert admit(scene, "agent", "llm", "read", rules=rules).allowed
+    assert found(scene) == ("low", "owner/slow", ())
+    assert admit(scene, "agent", "llm", "write", rules=rules).held
+    zone = fact(scene, "agent", "zone", "red")
+    scene.now_ns += SECOND
+    assert admit(scene, "agent", "llm", "read", rules=rules).refused
+    assert found(scene) == ("reject", "owner/red", (zone,))
