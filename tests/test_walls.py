@@ -83,7 +83,7 @@ WET_BUILTINS: Final = frozenset({"open", "print", "input", "eval", "exec", "comp
 APART: Final = (("pair", "gate"), ("ledger", "pair"), ("ledger", "gate"), ("ledger", "channel"), ("ledger", "rights"))
 # The diode, by construction: who executes cannot ask. Only these modules of the root may know the client.
 CLIENT: Final = re.compile(
-    r"tallystick\.node\.(approval|asking|chronicle|client|dialling|fetching|halves|housestream|httpclient|httpxadapter|lane|pursuit|putting|remote)(\..*)?"
+    r"tallystick\.node\.(approval|asking|chronicle|client|dialling|fetching|halves|housestream|httpclient|httpxadapter|lane|pursuit|putting|remote|running)(\..*)?"
     r"|tallystick\.node\.(pairingstream|signing)"
 )
 CLIENT_USERS: Final = re.compile(CLIENT.pattern + r"|tallystick\.(node\.commands|cli|console|mcp|sdk)(\..*)?")

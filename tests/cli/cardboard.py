@@ -61,7 +61,7 @@ class Cardboard:
                 raise self.error
             if name == "log":
                 return self._entries()
-            words = re.sub("^(key|log|migrate|witness)_", r"\1 ", name).replace("_", "-")
+            words = re.sub("^(key|log|migrate|verb|witness)_", r"\1 ", name).replace("_", "-")
             result = self.make(SHAPES[OPTIONS.get(words, words)])
             if self.ask and "confirm" in arguments and not arguments["confirm"](self.make(SHAPES["inbox"])["proposals"][0]):
                 raise Refused("the words were not the same", "deny it")
@@ -73,6 +73,8 @@ class Cardboard:
             if name == "quickstart":
                 for step in result["steps"]:
                     arguments["step"](step)
+            if name == "verb_run" and self.make is sample:
+                result |= {"ending": "exited", "status": 0}
             if name == "invite":
                 result["expires_ns"] = 0
             return result

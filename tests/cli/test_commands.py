@@ -40,6 +40,8 @@ LINES: dict[str, list[str]] = {
     "rm": ["rm", "/x"],
     "rm --upload": ["rm", "attic:/", "--upload", "0" * 32],
     "mv": ["mv", "attic:/x", "/y"],
+    "verb ls": ["verb", "ls"],
+    "verb run": ["verb", "run", "reboot", "--input", "FILE"],
     "log": ["log"],
     "explain": ["explain", "7"],
     "log prove": ["log", "prove", "42", "-o", "fresh"],
@@ -120,7 +122,7 @@ def test_every_command_has_a_promised_shape_and_a_line_here() -> None:
 
 def test_the_interface_names_every_command_that_needs_the_node() -> None:
     """`Commands` has one function for each command, some for an option of one, and no more."""
-    functions = {re.sub("^(key|log|migrate|witness)_", r"\1 ", name).replace("_", "-") for name in vars(Commands) if name[0] != "_"}
+    functions = {re.sub("^(key|log|migrate|verb|witness)_", r"\1 ", name).replace("_", "-") for name in vars(Commands) if name[0] != "_"}
     assert functions - set(OPTIONS) == set(ALL) - OWN and set(OPTIONS) < functions
 
 
@@ -176,7 +178,7 @@ def test_people_get_text(name: str, make: Any, capsys: pytest.CaptureFixture[str
     """Without --json every command prints something for people, from the fullest and from the emptiest result."""
     assert call(LINES[name], Cardboard(make)) in {0, 1, 3}
     shown = capsys.readouterr().out
-    assert shown.strip() or name.startswith("ls")
+    assert shown.strip() or name.startswith("ls") or name == "verb run"  # what the program says, and nothing of ours
     assert not shown.startswith("{")
 
 

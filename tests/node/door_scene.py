@@ -93,6 +93,7 @@ class Visit:
         headers: tuple[tuple[str, str], ...] = (),
         skip: int = 0,
         issued_at_ns: int | None = None,
+        action: str | None = None,
     ) -> Said:
         """`signed_body`: signed instead of the body that is sent; `sent`: method and target sent instead of those that were signed."""
         content = signed_body if signed_body is not None else body
@@ -109,6 +110,7 @@ class Visit:
             target=target,
             headers=fields,
             body=digest,
+            action=action,
         )
         method, target = sent or (method, target)
         response = await self.client.request(method, target, [*fields, *signed.headers], body)

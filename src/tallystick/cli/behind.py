@@ -28,6 +28,9 @@ ShowWords = Callable[[Sequence[str], str], None]
 Confirm = Callable[[Result], bool]
 """Shows a proposal with its words and asks whether the other end shows the same."""
 
+Hear = Callable[[int, bytes], None]
+"""What a program says: 1 for its output, 2 for its errors. Called as it comes."""
+
 Say = Callable[[Result], None]
 """Called once when the thing has come up (serve: bound and ready; quickstart: one step is over)."""
 
@@ -117,6 +120,12 @@ class Commands(Protocol):
 
     def mv(self, settings: Settings, *, house: str, path: str, target: str) -> Result:
         """Rename a file within a house."""
+
+    def verb_ls(self, settings: Settings, *, house: str) -> Result:
+        """The named programs of a house that this machine may ask for."""
+
+    def verb_run(self, settings: Settings, *, name: str, house: str, given: bytes | None, hear: Hear, passphrase: Passphrase) -> Result:
+        """Have a program run, to its end; `hear` is told what it says. One of class admin is signed by the human key."""
 
     def log(self, settings: Settings, *, house: str, query: Mapping[str, str | int], follow: bool) -> Iterator[Result]:
         """Entries, oldest first: of this machine's own ledger, or of `house` where one is named.

@@ -51,12 +51,13 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "downgrade": Entry("pairing", "downgrade", "Narrow what a pair may do."),
         "sever": Entry("pairing", "sever", "End a pair: cut, recorded, and silent from then on."),
     },
-    "Files": {
+    "What a house does": {
         "put": Entry("files", "put", "Store a file in a house."),
         "get": Entry("files", "get", "Fetch a file from a house."),
         "ls": Entry("files", "ls", "List a folder of a house."),
         "rm": Entry("files", "rm", "Remove a file from a house."),
         "mv": Entry("files", "mv", "Rename a file in a house."),
+        "verb": Entry("verb", "verb", "Run a program that the house's owner named."),
     },
     "The record": {
         "log": Entry("log", "log", "List what happened."),

@@ -117,6 +117,16 @@ STEP: Final[Shape] = {"step": TEXT, "ok": SWITCH, "seconds": REAL, "detail": TEX
 
 SETTING: Final[Shape] = {"name": TEXT, "value": OBJECT, "source": TEXT, "detail": TEXT, "env": TEXT, "doc": TEXT}
 
+VERB: Final[Shape] = {
+    "name": TEXT,
+    "action": TEXT,  # metadata, read, egress, write, admin
+    "doc": TEXT,
+    "input_bytes": NUMBER,  # how much it may be given to read
+    "output_bytes": NUMBER,
+    "timeout_s": NUMBER,
+    "argv": OBJECT,  # for ADMIN: what is run; else null
+}
+
 WAITING: Final[Shape] = {
     "name": TEXT,
     "label": TEXT,
@@ -166,6 +176,18 @@ SHAPES: Final[Mapping[str, Shape]] = {
         "sessions_open": NUMBER,
         "uptime_seconds": NUMBER,
         "pairs": (PAIR,),  # for an ADMIN
+    },
+    "verb ls": {"house": TEXT, "verbs": (VERB,)},
+    "verb run": {
+        "name": TEXT,
+        "house": TEXT,
+        "entry": NUMBER,
+        "ending": TEXT,  # exited, killed, timeout, stopped
+        "status": NUMBER,  # exit status, or 128 and the number of the signal
+        "said_bytes": NUMBER,
+        "dropped_bytes": NUMBER,  # of those, beyond what is passed on
+        "output": TEXT,
+        "errors": TEXT,
     },
     "ping": {"house": TEXT, "address": TEXT, "mode": NUMBER, "visibility": TEXT, "answers": ({"number": NUMBER, "ms": REAL},)},
     "whois": {"name": TEXT, "kind": TEXT, "key": TEXT, "type": MAYBE_TEXT, "state": TEXT, "label": TEXT, "address": MAYBE_TEXT},

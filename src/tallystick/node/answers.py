@@ -237,6 +237,33 @@ class Submitted(TypedDict):
     entry: Count
 
 
+class Verb(TypedDict):
+    """A named program. `action`: its class; `argv`: for ADMIN pairs."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"\A[a-z][a-z0-9-]{0,31}\Z")]
+    action: str
+    doc: str
+    input_bytes: Count
+    output_bytes: Count
+    timeout_s: Count
+    argv: list[str] | None
+
+
+class Verbs(TypedDict):
+    """`GET /v1/verbs`."""
+
+    verbs: list[Verb]
+
+
+class RunEnd(TypedDict):
+    """The last frame of `POST /v1/verbs/NAME`."""
+
+    ending: str
+    status: Annotated[int, msgspec.Meta(ge=0, le=999)]
+    said_bytes: Count
+    dropped_bytes: Count
+
+
 def read_answer(raw: bytes, kind: type[_T], house: str) -> _T:
     """The answer of a house, of exactly this kind. Raises: Malformed, with the house's name."""
     try:

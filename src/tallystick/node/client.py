@@ -105,11 +105,13 @@ class HouseSession:
         headers: Sequence[tuple[str, str]] = (),
         body: Body = None,
         upload: bool = False,
+        action: str | None = None,
     ) -> Response:
         """Sign a request, send it, and return when the head of a good answer has come.
 
         Args: target: raw path with query.  verb: of docs/spec/signal.md, section 6.  body: bytes are signed; an iterator's are not,
             so it takes `upload`: the signal of an upload says nothing about its body, the closing signal does.
+            action: its class, for a verb of the family `verb.NAME`.
         Raises: what the house answered (Refused, Malformed, Unproven, Misuse, Unavailable); Unavailable: the session is over;
             Refused: the house severed the pair; Unproven: its history was rewritten; Misuse: an answer is still being read.
         """
@@ -130,6 +132,7 @@ class HouseSession:
             target=target,
             headers=fields,
             body=BodyDigest(length=len(body), sha256=sha256(body)) if isinstance(body, bytes) and not upload else None,
+            action=action,
         )
         try:
             response = await self.stream.http.request(method, target, [*fields, *signed.headers], body)

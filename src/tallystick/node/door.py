@@ -24,8 +24,9 @@ from tallystick.node.porter import Porter, TurnedAway
 from tallystick.node.turns import Turns
 from tallystick.passage import signal as passage
 from tallystick.passage.effect import Perform
-from tallystick.passage.signal import Asker, Command, Done, RefusedCommand
+from tallystick.passage.signal import Asker, Command, Done, RefusedCommand, Stated
 from tallystick.primitives import sha256
+from tallystick.rights.action import ActionClass
 from tallystick.service.disk import NO_SUCH_FILE
 
 MAX_QUERY_FIELDS: Final = 32
@@ -47,7 +48,11 @@ class Chunks(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Answer:
-    """What a handler has to say. `body`: bytes, or chunks of which `length` is the sum. `digest`: SHA-256, for the ledger."""
+    """What a handler has to say. `body`: bytes, or chunks of which `length` is the sum. `digest`: SHA-256, for the ledger.
+
+    `outcome`: of an answer that leaves while its effect is under way (`Route.streams`): what became of it, and the answer's last bytes,
+    which leave when that is recorded.
+    """
 
     status: int = 200
     body: bytes | Chunks = b""
@@ -55,6 +60,17 @@ class Answer:
     digest: bytes | None = None
     kind: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
+    outcome: "Callable[[], Awaitable[Outcome]] | None" = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of an effect whose answer had begun to leave: `ended`, `word` and `error` as in `Done`; `last`: the answer's end."""
+
+    ended: int
+    last: bytes
+    word: str = ""
+    error: TallyError | None = None
 
 
 def json_answer(value: Any, status: int = 200) -> Answer:
@@ -106,6 +122,7 @@ class Call:
 
 
 Handler = Callable[[Call], Awaitable[Answer]]
+State = Callable[[Asker, Command, bytes], Stated | None]
 Look = Callable[[Asker, Command, str, dict[str, str]], "asyncio.Future[Any] | None"]
 
 
@@ -115,6 +132,7 @@ class Route:
 
     `effect`: the word for what it changes outside the ledger.  `upload`: the body is not signed yet.
     `look`: of a read: begins to fetch what it answers with, while its entry is being written (docs/adr/0013).
+    `action`: its class, where the list of verbs does not say it.  `stated`: finds a human's own word for the command in its body.
     """
 
     method: str
@@ -124,6 +142,8 @@ class Route:
     effect: str | None = None
     upload: bool = False
     look: Look | None = None
+    action: ActionClass | None = None
+    stated: State | None = None
 
 
 def route(
@@ -135,10 +155,14 @@ def route(
     effect: str | None = None,
     upload: bool = False,
     look: Look | None = None,
+    action: ActionClass | None = None,
+    stated: State | None = None,
 ) -> Route:
     """A row; `path` ends in `/*` where the rest belongs to the handler."""
     pattern = re.compile(re.escape(path[:-1]) + "(.*)" if path.endswith("/*") else re.escape(path) + "()", re.DOTALL)
-    return Route(method=method, path=pattern, verb=verb, handler=handler, effect=effect, upload=upload, look=look)
+    return Route(
+        method=method, path=pattern, verb=verb, handler=handler, effect=effect, upload=upload, look=look, action=action, stated=stated
+    )
 
 
 class Door:
@@ -224,6 +248,7 @@ class Door:
         row, rest, query = found if found is not None else (None, "", {})
         asker = session.asker  # as it is now: the body may have taken its time
         answer: Answer | None = None
+        last = b""
         seen: asyncio.Future[Any] | None = None
 
         def look() -> None:
@@ -234,7 +259,7 @@ class Door:
                     seen.add_done_callback(_seen)
 
         async def perform(effect: Perform) -> Done:
-            nonlocal answer
+            nonlocal answer, last
             self._turns.leave(session)
             if row is None:
                 raise AssertionError("a command without a route was allowed")
@@ -247,6 +272,9 @@ class Door:
                 answer = await row.handler(call)
             except TallyError as error:
                 failure, answer = error, _error_answer(error)
+            if row.effect is not None and answer.outcome is not None and failure is None:
+                done, last = await self._say_meanwhile(send, answer, answer.outcome, effect.receipt.index)
+                return done
             if row.effect is not None:
                 # The answer waits until what happened is recorded.
                 return Done(now_ns=self._clock(), status=answer.status, length=answer.length, digest=answer.digest, error=failure)
@@ -262,12 +290,30 @@ class Door:
             return Done(now_ns=self._clock(), status=answer.status, length=sent, digest=answer.digest, error=failure)
 
         walk = passage.command(
-            asker, command, verb=None if row is None else row.verb, effect=None if row is None else row.effect, now_ns=self._clock()
+            asker,
+            command,
+            verb=None if row is None else row.verb,
+            effect=None if row is None else row.effect,
+            now_ns=self._clock(),
+            action=None if row is None else row.action,
+            stated=None if row is None or row.stated is None else _stated(row.stated, asker, command, body),
         )
         passed = await self._effects.run(walk, perform, look, urgent=self._porter is not None and self._porter.reserve.low)
         self.allowed += 1
-        if row is not None and row.effect is not None and answer is not None:
+        if answer is not None and answer.outcome is not None:
+            with suppress(ConnectionResetError):
+                await send({"type": "http.response.body", "body": last})
+        elif row is not None and row.effect is not None and answer is not None:
             await _say(send, answer, passed.receipt.index)
+
+    async def _say_meanwhile(self, send: Send, answer: Answer, outcome: Callable[[], Awaitable[Outcome]], entry: int) -> tuple[Done, bytes]:
+        """Send what comes while the effect is under way; what became of it. It goes on to its end whether anybody listens or not."""
+        sent = 0
+        with suppress(ConnectionResetError):
+            sent = await _say(send, answer, entry, more=True)
+        found = await outcome()
+        done = Done(now_ns=self._clock(), status=answer.status, length=sent, error=found.error, ended=found.ended, word=found.word)
+        return done, found.last
 
     async def _cut(self, session: Session, error: TallyError, send: Send) -> None:
         """The request carries no command of this pair: recorded, told once, and the session is over."""
@@ -281,6 +327,16 @@ class Door:
             with suppress(ConnectionResetError):
                 await _say(send, _error_answer(error), None, close=True)
             session.cut(passage.word_of(error))
+
+
+def _stated(read: State, asker: Asker, command: Command, body: bytes) -> Stated | TallyError | None:
+    """A human's word for a command, or why it is none. Raises: Malformed: the request's body has no such form."""
+    try:
+        return read(asker, command, body)
+    except Malformed:
+        raise
+    except TallyError as error:
+        return error
 
 
 async def _body(command: Command, row: Route | None, receive: Receive) -> tuple[bytes, AsyncIterator[bytes] | None]:
@@ -350,8 +406,11 @@ def _error_answer(error: TallyError, status: int | None = None) -> Answer:
     return json_answer({"error": error_body(error)}, code)
 
 
-async def _say(send: Send, answer: Answer, entry: int | None, *, close: bool = False) -> int:
-    """Send an answer; how many bytes its body had. Raises: Unavailable when its source failed halfway (the session is void then)."""
+async def _say(send: Send, answer: Answer, entry: int | None, *, close: bool = False, more: bool = False) -> int:
+    """Send an answer, all of it but for its end where there is `more`; how many bytes its body had.
+
+    Raises: Unavailable when its source failed halfway (the session is void then).
+    """
     length = len(answer.body) if isinstance(answer.body, bytes) else answer.length
     headers = [(b"content-type", answer.kind.encode("latin-1"))]
     if length is not None:
@@ -372,5 +431,6 @@ async def _say(send: Send, answer: Answer, entry: int | None, *, close: bool = F
         async for chunk in chunks:
             sent += len(chunk)
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        if not more:
+            await send({"type": "http.response.body", "body": b""})
     return sent

@@ -35,6 +35,7 @@ from tallystick.node.live import LiveTable
 from tallystick.node.machine import Machine
 from tallystick.node.pairsession import PairSession
 from tallystick.node.porter import Porter
+from tallystick.node.programs import Runner, program_routes
 from tallystick.node.publisher import Publisher
 from tallystick.node.reopening import Reopening
 from tallystick.node.retention import Retention
@@ -81,6 +82,7 @@ class House:
         self.http = HttpServer(self._door)
         self.archive: Archive | None = None
         self.workers = Workers()
+        self.runner = Runner(machine.settings.programs)
         self.port = 0
         self.started_ns = 0
         self.failed: asyncio.Event = asyncio.Event()
@@ -113,7 +115,7 @@ class House:
         completed = await asyncio.to_thread(settle_archive, self.archive)
         if not self.closing.moved:
             await asyncio.to_thread(self.machine.store.settle_open_effects, self.clock(), completed=completed)
-        self._door.routes = (*archive_routes(self), *house_routes(self))
+        self._door.routes = (*archive_routes(self), *house_routes(self), *program_routes(self))
         await settle(self)
         await asyncio.to_thread(self._drop_uploads)
         await started(self)
@@ -126,6 +128,7 @@ class House:
     async def stop(self) -> None:
         """Take no more knocks, let what is under way end, record it."""
         self.stopping = True
+        self.runner.programs.stop()  # what becomes of them is recorded while their sessions end
         if self._doorstep is not None:
             self._doorstep.close()
         await self.gate.close()

@@ -11,7 +11,8 @@ from tallystick.gate.signal import Signal, encode_signal
 from tallystick.gate.stream import MACHINE
 from tallystick.keys import Signer, sign1
 from tallystick.primitives import sha256
-from tallystick.rights.verb import VERBS
+from tallystick.rights.action import ActionClass
+from tallystick.rights.verb import VERBS, is_named
 
 _SIGNATURE_BYTES: Final = 64
 
@@ -36,15 +37,17 @@ def sign_request(
     target: str,
     headers: list[tuple[str, str]],
     body: BodyDigest | None,
+    action: str | None = None,
 ) -> SignedRequest:
     """Sign one request of a session.
 
     Args: house: its id.  n: the next number of this connection.  now_ns: the house's pair time.  target: raw path with query.
         headers: everything that will be sent, `host` included.  body: None when there is none or it is an upload.
+        action: the class that the house gave a named program; all other verbs have theirs.
     Raises: Misuse: an unknown verb, or what cannot be signed.
     """
-    action = VERBS.get(verb)
-    if action is None:
+    known = ActionClass(action) if action is not None and is_named(verb) else VERBS.get(verb)
+    if known is None:
         raise Misuse(f"no verb is called {verb[:64]!r}", "the verbs are listed in docs/spec/signal.md, section 6")
     try:
         committed = end_to_end([(name.encode("ascii"), value.encode("ascii")) for name, value in headers])
@@ -60,7 +63,7 @@ def sign_request(
             Signal(
                 aud=house,
                 signal_class=MACHINE,
-                action=action.value,
+                action=known.value,
                 verb=verb,
                 commitments=commitments,
                 issued_at_ns=now_ns,

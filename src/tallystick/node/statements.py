@@ -89,7 +89,7 @@ class Statements:
         # The cap first: which keys may is not for every pair to know.
         check_allowed(judge(carried.cap, (granted_row("the statement's key", ActionClass),), ActionClass.ADMIN, human_signed=True))
         now_ns = self._clock()
-        key = self._human_key(unproven, now_ns)
+        key = self.human_key(unproven, now_ns)
         proven = unproven.prove(key.public)
         check_audience(proven.signal, self._machine.house_id)
         check_age(proven.signal, now_ns)
@@ -113,13 +113,14 @@ class Statements:
         unproven = parse_bundle(bundle)
         if unproven.signal.claims.verb != VERBS[ReplaceAdmins]:
             raise Misuse("only the recovery key's statement is taken here", "hand others in on a machine with an ADMIN pair")
-        proven = unproven.prove(self._human_key(unproven, self._clock()).public)
+        proven = unproven.prove(self.human_key(unproven, self._clock()).public)
         check_audience(proven.signal, self._machine.house_id)
         check_age(proven.signal, time.time_ns())  # signed a moment ago by the clock of this very machine, whatever pair time says
         receipt = await self._do(parse_statement(proven.body), signed_of(proven, None), None, self._clock())
         return {"verb": proven.signal.claims.verb, "entry": receipt.index}
 
-    def _human_key(self, unproven: UnprovenStatement, now_ns: int) -> KeyRow:
+    def human_key(self, unproven: UnprovenStatement, now_ns: int) -> KeyRow:
+        """The standing key that a statement claims to be signed by. Raises: Unproven: it is none that may sign this."""
         key = self._machine.store.key(unproven.kid)
         recovery = unproven.signal.claims.verb == VERBS[ReplaceAdmins]
         wanted = "recovery" if recovery else "human"

@@ -23,6 +23,7 @@ _MODULES: Final = {
     "state": ("status", "whois"),
     "auditing": ("rebuild", "verify"),
     "there": ("house_status",),
+    "verbs": ("verb_ls", "verb_run"),
     "witness": ("witness_compare", "witness_keys", "witness_ls", "witness_serve", "witness_show"),
 }
 _HOME: Final = {name: module for module, names in _MODULES.items() for name in names}

@@ -12,6 +12,7 @@ from tallystick.node.client import HouseSession
 from tallystick.node.machine import Machine
 from tallystick.pair.pairing import Role
 from tallystick.pair.statement import Statement, encode_statement
+from tallystick.rights import statement as gate
 from tallystick.storage.rows import PairRow
 
 Passphrase = Callable[[str], bytes]
@@ -70,13 +71,14 @@ def open_human(machine: Machine, passphrase: Passphrase, *, key_id: bytes | None
     return machine.vault.human_signer(key.key_id, text_of(passphrase(describe(key))))
 
 
-def bundle_for(session: HouseSession, house: PairRow, signer: Signer, statement: Statement) -> bytes:
+def bundle_for(session: HouseSession, house: PairRow, signer: Signer, statement: Statement | gate.Statement) -> bytes:
     """A statement signed for this house, by the time that it goes by."""
     if house.house is None:
         raise AssertionError("a client's half names its house")
+    known = isinstance(statement, tuple(gate.VERBS))
     return sign_statement(
         signer,
-        encode_statement(statement),
+        gate.encode_statement(statement) if known else encode_statement(statement),  # type: ignore[arg-type]
         house_id=bytes(house.house),
         issued_at_ns=session.now_ns(),
         stream=secrets.token_bytes(16),
@@ -86,7 +88,7 @@ def bundle_for(session: HouseSession, house: PairRow, signer: Signer, statement:
 
 
 async def submit(
-    session: HouseSession, house: PairRow, signer: Signer, statement: Statement, *, secret: bytes | None = None
+    session: HouseSession, house: PairRow, signer: Signer, statement: Statement | gate.Statement, *, secret: bytes | None = None
 ) -> answers.Submitted:
     """Sign a human statement and hand it to the house. Raises: what the house answered."""
     bundle = bundle_for(session, house, signer, statement)
