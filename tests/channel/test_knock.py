@@ -204,6 +204,20 @@ def test_a_repeated_knock_is_silence() -> None:
     assert house.memory() == before and house.keeper.counts[Check.REPLAY] == 3
 
 
+def test_a_draft_is_good_for_one_knock() -> None:
+    """Drawn up ahead, it lacks time and mode only; a second knock would use its ephemeral key again."""
+    house = House()
+    draft = house.client.knocker().draft(tcp_port=50_001, ephemeral=key("e"))
+    with pytest.raises(Misuse):
+        draft.knock(time_ns=-1, mode=Mode.OPEN)
+    sent = draft.knock(time_ns=NOW, mode=Mode.FILTERED)
+    same = house.client.knocker().knock(time_ns=NOW, tcp_port=50_001, mode=Mode.FILTERED, ephemeral=key("e"))
+    assert sent.datagram == same.datagram
+    with pytest.raises(Misuse):
+        draft.knock(time_ns=NOW + 1, mode=Mode.FILTERED)
+    assert house.admits(sent.datagram).mode is Mode.FILTERED
+
+
 def test_a_retry_is_a_new_knock() -> None:
     """Another ephemeral and a later time: both knocks are admitted."""
     house = House()

@@ -1,4 +1,4 @@
-"""The written-out responder of KKpsk0 says byte for byte what the interpreter of patterns says."""
+"""KKpsk0, written out, says byte for byte what the interpreter of patterns says."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tallystick.errors import Malformed, Misuse, Unproven
-from tallystick.noise import MAX_MESSAGE_BYTES, HandshakeState, Responder
+from tallystick.noise import MAX_MESSAGE_BYTES, HandshakeState, Initiator, Responder
 from tallystick.primitives import X448KeyPair, X25519KeyPair
 
 CHACHA: Final = "Noise_KKpsk0_25519_ChaChaPoly_BLAKE2s"
@@ -29,6 +29,12 @@ def of(state: HandshakeState) -> Responder:
     return responder
 
 
+def asking(state: HandshakeState) -> Initiator:
+    initiator = Initiator.of(state)
+    assert initiator is not None
+    return initiator
+
+
 @settings(max_examples=60)
 @given(st.sampled_from((CHACHA, AES)), KEY, st.binary(max_size=80), st.binary(max_size=80), st.binary(max_size=80), KEY, KEY)
 def test_it_equals_the_general_state(
@@ -36,7 +42,9 @@ def test_it_equals_the_general_state(
 ) -> None:
     """Payload, message 2, handshake hash, chaining key and both transport keys are the same."""
     client, house = sides(name, psk, prologue)
+    same_knock, asked = asking(client).write_message(first, ephemeral=X25519KeyPair.from_private(e_client))
     knock, client = client.write_message(first, ephemeral=X25519KeyPair.from_private(e_client))
+    assert knock == same_knock
     payload, general = house.read_message(knock)
     same_payload, answering = of(house).read_message(knock)
     assert payload == same_payload == first
@@ -45,12 +53,15 @@ def test_it_equals_the_general_state(
     message, done = general.write_message(second, ephemeral=fresh)
     same_message, finished = answering.write_message(second, ephemeral=fresh)
     assert message == same_message
-    assert client.read_message(same_message)[0] == second
-    assert finished.handshake_hash == done.handshake_hash
-    assert finished.chaining_key == done.chaining_key
-    assert (finished.finished, finished.initiator, finished.remote_static) == (done.finished, done.initiator, done.remote_static)
-    for ours, theirs in zip(finished.split(), done.split(), strict=True):
-        assert ours.encrypt_with_ad(b"ad", b"words") == theirs.encrypt_with_ad(b"ad", b"words")
+    read, known = client.read_message(same_message)
+    same_read, same_known = asked.read_message(same_message)
+    assert read == same_read == second
+    for written, interpreted in ((finished, done), (same_known, known)):
+        assert written.handshake_hash == interpreted.handshake_hash
+        assert written.chaining_key == interpreted.chaining_key
+        assert (written.finished, written.initiator, written.remote_static) == (True, interpreted.initiator, interpreted.remote_static)
+        for ours, theirs in zip(written.split(), interpreted.split(), strict=True):
+            assert ours.encrypt_with_ad(b"ad", b"words") == theirs.encrypt_with_ad(b"ad", b"words")
 
 
 def test_forgeries_cost_nothing() -> None:
@@ -65,6 +76,22 @@ def test_forgeries_cost_nothing() -> None:
             responder.read_message(bytes(forged))
     answers = {responder.read_message(knock)[1].write_message(b"", ephemeral=E_HOUSE)[0] for _ in range(3)}
     assert len(answers) == 1
+
+
+def test_forged_answers_cost_nothing() -> None:
+    """The same at the client: the genuine answer is read from the same value after every bit of it was flipped, and every cut."""
+    client, house = sides(CHACHA)
+    knock, asked = asking(client).write_message(bytes(16), ephemeral=E_CLIENT)
+    answer, finished = of(house).read_message(knock)[1].write_message(bytes(16), ephemeral=E_HOUSE)
+    for bit in range(8 * len(answer)):
+        forged = bytearray(answer)
+        forged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises((Unproven, Malformed)):
+            asked.read_message(bytes(forged))
+    for wrong in [*(answer[:size] for size in range(len(answer))), bytes(MAX_MESSAGE_BYTES + 1), bytes(48)]:
+        with pytest.raises((Unproven, Malformed) if 48 <= len(wrong) < len(answer) else Malformed):
+            asked.read_message(wrong)
+    assert asked.read_message(answer)[1].handshake_hash == finished.handshake_hash
 
 
 def test_what_is_no_message_is_malformed() -> None:
@@ -90,15 +117,23 @@ def test_what_cannot_be_written_is_misuse() -> None:
         answering.write_message(bytes(longest + 1), ephemeral=E_HOUSE)
     with pytest.raises(Misuse):
         answering.write_message(b"", ephemeral=X448KeyPair.from_private(bytes(56)))
+    assert len(asking(client).write_message(bytes(longest), ephemeral=E_CLIENT)[0]) == MAX_MESSAGE_BYTES
+    with pytest.raises(Misuse):
+        asking(client).write_message(bytes(longest + 1), ephemeral=E_CLIENT)
+    with pytest.raises(Misuse):
+        asking(client).write_message(b"", ephemeral=X448KeyPair.from_private(bytes(56)))
 
 
 def test_only_its_own_state_is_taken() -> None:
-    """Neither the initiator's, nor one that has read, nor any other protocol."""
+    """Neither the other side's, nor one that has read, nor any other protocol."""
     client, house = sides(CHACHA)
-    knock, _ = client.write_message(b"", ephemeral=E_CLIENT)
+    knock, sent = client.write_message(b"", ephemeral=E_CLIENT)
     assert Responder.of(client) is None
+    assert Initiator.of(house) is None
+    assert Initiator.of(sent) is None
     assert Responder.of(house.read_message(knock)[1]) is None
     for name, psks in (("Noise_KKpsk2_25519_ChaChaPoly_BLAKE2s", (bytes(32),)), ("Noise_KK_25519_ChaChaPoly_BLAKE2s", ())):
         assert Responder.of(HandshakeState.initialize(name, initiator=False, s=HOUSE, rs=CLIENT.public, psks=psks)) is None
+        assert Initiator.of(HandshakeState.initialize(name, initiator=True, s=CLIENT, rs=HOUSE.public, psks=psks)) is None
     name = "Noise_KKpsk0_25519_ChaChaPoly_SHA256"
     assert Responder.of(HandshakeState.initialize(name, initiator=False, s=HOUSE, rs=CLIENT.public, psks=(bytes(32),))) is None

@@ -9,7 +9,7 @@ Patterns and states are noise's; here is only which protocol, which prologue and
 
 from typing import Final
 
-from tallystick.noise import CipherState, Finished, HandshakeState, KeyPair, Responder
+from tallystick.noise import CipherState, Finished, HandshakeState, Initiator, KeyPair, Responder
 from tallystick.pair.invite import INVITE_PROTOCOL
 from tallystick.pair.pairing import Suite
 
@@ -61,6 +61,15 @@ def pair_responder(*, suite: Suite, prologue: bytes, static: KeyPair, remote_sta
     if responder is None:
         raise AssertionError("every suite is KKpsk0 over X25519 and BLAKE2s")
     return responder
+
+
+def pair_initiator(*, suite: Suite, prologue: bytes, static: KeyPair, remote_static: bytes, psk: bytes) -> Initiator:
+    """What makes a pair's knocks at the client. Raises: Malformed when `remote_static` is no key."""
+    state = pair_state(initiator=True, suite=suite, prologue=prologue, static=static, remote_static=remote_static, psk=psk)
+    initiator = Initiator.of(state)
+    if initiator is None:
+        raise AssertionError("every suite is KKpsk0 over X25519 and BLAKE2s")
+    return initiator
 
 
 def invite_state_of_client(*, prologue: bytes, static: KeyPair, house_static: bytes, psk: bytes) -> HandshakeState:

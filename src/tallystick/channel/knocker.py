@@ -14,10 +14,10 @@ from typing import Final, Self
 
 from tallystick.channel import datagram as wire
 from tallystick.channel.datagram import DatagramType, Mode
-from tallystick.channel.handshake import Handshake, invite_state_of_client, pair_state
+from tallystick.channel.handshake import Handshake, invite_state_of_client, pair_initiator
 from tallystick.channel.pairtime import FUTURE_NS
 from tallystick.errors import Malformed, Misuse, Unproven
-from tallystick.noise import HandshakeState, KeyPair
+from tallystick.noise import Asking, HandshakeState, Initiator, KeyPair
 from tallystick.pair.invite import MAX_TTL_S, InviteKeys, invite_prologue
 from tallystick.pair.pairing import PairKeys, PairType, Suite, pair_prologue
 from tallystick.primitives import blake2s_keyed, equal
@@ -42,7 +42,7 @@ class SentKnock:
     time_ns: int
     tcp_port: int
     mode: Mode
-    _state: HandshakeState = field(repr=False)
+    _state: HandshakeState | Asking = field(repr=False)
 
     def read(self, datagram: bytes) -> Answered | None:
         """The answer, or None when this is not the genuine answer to this knock; then this value is as good as before."""
@@ -56,6 +56,36 @@ class SentKnock:
         return None if parsed is None else Answered(handshake=Handshake(state), house_port=parsed[0], mode=parsed[1])
 
 
+class Draft:
+    """A knock that lacks the time and the mode: drawn up while nobody waits. Good for one knock."""
+
+    __slots__ = ("_knocker", "_message", "_state", "tcp_port")
+
+    def __init__(self, knocker: "Knocker", tcp_port: int, message: bytes, state: HandshakeState | Asking) -> None:
+        """Use `Knocker.draft`."""
+        self._knocker = knocker
+        self._message = message
+        self._state: HandshakeState | Asking | None = state
+        self.tcp_port = tcp_port
+
+    def knock(self, *, time_ns: int, mode: Mode) -> SentKnock:
+        """The knock. Raises: Misuse the second time: a retry is a new knock with a new ephemeral key; or when the time does not exist."""
+        wire.check_time(time_ns)
+        knocker, state, self._state = self._knocker, self._state, None
+        if state is None:
+            raise Misuse("a draft is good for one knock")
+        tag = knocker._fixed_tag if knocker._tag_key is None else wire.window_tag(knocker._tag_key, time_ns // wire.WINDOW_NS)
+        datagram = wire.build_knock(
+            header=bytes((knocker._type, wire.VERSION, mode, 0)),
+            tag=tag,
+            mask_key=knocker._mask_key,
+            mac_key=knocker._mac_key,
+            time_ns=time_ns,
+            noise=self._message,
+        )
+        return SentKnock(datagram=datagram, time_ns=time_ns, tcp_port=self.tcp_port, mode=mode, _state=state)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knocker:
     """Makes the knocks of one pair or of one invite. Its handshake is prepared once."""
@@ -65,13 +95,13 @@ class Knocker:
     _fixed_tag: bytes = field(repr=False)
     _mac_key: bytes = field(repr=False)
     _mask_key: bytes = field(repr=False)
-    _state: HandshakeState = field(repr=False)
+    _state: HandshakeState | Initiator = field(repr=False)
 
     @classmethod
     def of_pair(cls, *, keys: PairKeys, static: KeyPair, house_static: bytes, pair_type: PairType, suite: Suite) -> Self:
         """For a pair. `pair_type`: the one of the pairing statement. Raises: Malformed when `house_static` is no key."""
         prologue = pair_prologue(client_static=static.public, house_static=house_static, pair_type=pair_type)
-        state = pair_state(initiator=True, suite=suite, prologue=prologue, static=static, remote_static=house_static, psk=keys.psk)
+        state = pair_initiator(suite=suite, prologue=prologue, static=static, remote_static=house_static, psk=keys.psk)
         return cls(
             _type=DatagramType.KNOCK,
             _tag_key=keys.to_house.tag,
@@ -102,18 +132,12 @@ class Knocker:
             ephemeral: drawn fresh, never used for another knock.
         Raises: Misuse when time or port do not exist; Malformed when the house's static key turns out to be none.
         """
-        wire.check_time(time_ns)
+        return self.draft(tcp_port=tcp_port, ephemeral=ephemeral).knock(time_ns=time_ns, mode=mode)
+
+    def draft(self, *, tcp_port: int, ephemeral: KeyPair) -> Draft:
+        """A new knock, but for its time and mode. Args and Raises: as `knock`."""
         message, state = self._state.write_message(wire.client_payload(tcp_port), ephemeral=ephemeral)
-        tag = self._fixed_tag if self._tag_key is None else wire.window_tag(self._tag_key, time_ns // wire.WINDOW_NS)
-        datagram = wire.build_knock(
-            header=bytes((self._type, wire.VERSION, mode, 0)),
-            tag=tag,
-            mask_key=self._mask_key,
-            mac_key=self._mac_key,
-            time_ns=time_ns,
-            noise=message,
-        )
-        return SentKnock(datagram=datagram, time_ns=time_ns, tcp_port=tcp_port, mode=mode, _state=state)
+        return Draft(self, tcp_port, message, state)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

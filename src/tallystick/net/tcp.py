@@ -2,18 +2,18 @@
 
     house                                              client (net.dial)
                                                        port = ClientPort.bind(knocker.local); knock (says port.number)
-    house_open(...)
+    Opening(...)
       mode 1: fence, connect        -- SYN ->          RST back, eaten by the fence
-      on_ready(p): UDP answer (says p)  ------------>  port.open(house address with port p)
+    UDP answer (says its port p)  ------------------>  port.open(house address with port p)
                                     <- SYN --
                   -- SYN,ACK ->  <- ACK --             simultaneous open, RFC 9293 section 3.5, figure 7
-      returns Opened                                   returns Opened; the client speaks first
+    opened() returns Opened                            returns Opened; the client speaks first
       first frame verified: opened.settle()
 
 Mode 1 (and its variant 4) has no listening socket. A house in SYN_SENT refuses every stranger as a closed port does; its
 fence (a BPF program, or in mode 4 a TCP-MD5 key) only keeps the client's kernel from ending the attempt with the RST that a
 closed port owes. Mode 2 listens behind a program that admits one source; mode 3 listens for the moment of the knock. The
-order of calls is the contract: by the time `on_ready` runs the SYN has left or the listener listens, so the answer cannot
+order of calls is the contract: by the time `Opening` is made the SYN has left or the listener listens, so the answer cannot
 overtake it. `loop.sock_connect` was refused for that reason: under uvloop its SYN leaves some turns of the loop later.
 
 Connecting again, exactly when the last attempt is known to be dead. A stateful firewall on the house's side forgets the
@@ -67,6 +67,58 @@ _DEAD_AT_ONCE: Final = frozenset({errno.ECONNREFUSED, errno.ECONNABORTED, errno.
 _libc: Any = ctypes.CDLL(None, use_errno=True)
 
 
+class Opening:
+    """A connection for the client that knocked, and for nobody else: begun, so that the client may connect, and not open yet.
+
+    Call `opened` once, or `close`.
+    """
+
+    __slots__ = ("_deadline", "_mode", "_remote", "_sock", "port")
+
+    def __init__(
+        self, mode: Mode, local: Endpoint, remote: Endpoint, *, md5_key: bytes | None = None, timeout: float = OPEN_SECONDS
+    ) -> None:
+        """By the time this returns the SYN has left or the listener listens. `port` is ours, for the answer.
+
+        Args: local: the address the knock came to (`Origin.local`; its port is not used).  remote: the address the knock came
+            from, with the TCP port it named; 0 in modes 2 and 3 when that port does not hold (a NAT that rewrites ports).
+            md5_key: in mode 4, for the TCP-MD5 fence that replaces BPF.  timeout: seconds.
+        Raises: Unavailable: no capability, no port.
+        """
+        check_md5(mode, md5_key)
+        connecting = mode in (Mode.OPEN, Mode.SIGNED)
+        if connecting and not remote.port:
+            raise Misuse("modes 1 and 4 need the client's TCP port")
+        self._mode = mode
+        self._remote = remote
+        self._deadline = asyncio.get_running_loop().time() + timeout
+        with os_errors(remote):
+            if connecting:
+                self._sock = on_free_port(local, PORTS, lambda fresh: _fence_and_connect(fresh, remote, md5_key), but=remote.port)
+            else:
+                self._sock = on_free_port(local, LISTEN_PORTS, lambda fresh: _fence_and_listen(fresh, mode, remote))
+        self.port = int(self._sock.getsockname()[1])
+
+    async def opened(self) -> Opened:
+        """Wait for the client. Raises: Unavailable: no such connection within the time. Cancelled or failed, it leaves no socket open."""
+        sock, mode, remote = self._sock, self._mode, self._remote
+        try:
+            with os_errors(remote):
+                if mode in (Mode.OPEN, Mode.SIGNED):
+                    attempts = await _connected(sock, mode, remote, self._deadline)
+                    return Opened(sock=sock, mode=mode, attempts=attempts, fenced=mode is Mode.OPEN)
+                opened = await _accepted(sock, mode, remote, self._deadline)
+        except BaseException:
+            sock.close()
+            raise
+        sock.close()
+        return opened
+
+    def close(self) -> None:
+        """Give it up."""
+        self._sock.close()
+
+
 async def house_open(
     mode: Mode,
     local: Endpoint,
@@ -76,37 +128,18 @@ async def house_open(
     timeout: float = OPEN_SECONDS,
     on_ready: Callable[[int], None],
 ) -> Opened:
-    """Open a connection for the client that knocked, and for nobody else.
+    """`Opening` from its beginning to its end.
 
-    Args: local: the address the knock came to (`Origin.local`; its port is not used).  remote: the address the knock came
-        from, with the TCP port it named; 0 in modes 2 and 3 when that port does not hold (a NAT that rewrites ports).
-        md5_key: in mode 4, for the TCP-MD5 fence that replaces BPF.  timeout: seconds.
-        on_ready: called once with our TCP port, when the client may connect: send the answer here.
-    Raises: Unavailable: no such connection within the time, no capability, no port. What `on_ready` raises passes.
-    Cancelled or failed, it leaves no socket open.
+    Args: as `Opening`.  on_ready: called once with our TCP port, when the client may connect: send the answer here.
+    Raises: as `Opening`. What `on_ready` raises passes. Cancelled or failed, it leaves no socket open.
     """
-    check_md5(mode, md5_key)
-    connecting = mode in (Mode.OPEN, Mode.SIGNED)
-    if connecting and not remote.port:
-        raise Misuse("modes 1 and 4 need the client's TCP port")
-    deadline = asyncio.get_running_loop().time() + timeout
-    with os_errors(remote):
-        if connecting:
-            sock = on_free_port(local, PORTS, lambda fresh: _fence_and_connect(fresh, remote, md5_key), but=remote.port)
-        else:
-            sock = on_free_port(local, LISTEN_PORTS, lambda fresh: _fence_and_listen(fresh, mode, remote))
+    opening = Opening(mode, local, remote, md5_key=md5_key, timeout=timeout)
     try:
-        on_ready(int(sock.getsockname()[1]))
-        with os_errors(remote):
-            if connecting:
-                attempts = await _connected(sock, mode, remote, deadline)
-                return Opened(sock=sock, mode=mode, attempts=attempts, fenced=mode is Mode.OPEN)
-            opened = await _accepted(sock, mode, remote, deadline)
+        on_ready(opening.port)
     except BaseException:
-        sock.close()
+        opening.close()
         raise
-    sock.close()
-    return opened
+    return await opening.opened()
 
 
 def _fence_and_connect(sock: socket.socket, remote: Endpoint, md5_key: bytes | None) -> None:

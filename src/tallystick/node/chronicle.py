@@ -43,18 +43,27 @@ def told_closed(message: bytes) -> Refused | None:
 
 
 class Chronicle:
-    """One session's entries. Each method returns when its entries are durable."""
+    """One session's entries. Each method returns when its entries are durable. `begin` comes first."""
 
-    def __init__(self, machine: Machine, pair: PairRow, dialled: Dialled, session: Session, connection: Connection) -> None:
+    _dialled: Dialled
+    _session: Session
+    _connection: Connection
+
+    def __init__(self, machine: Machine, pair: PairRow) -> None:
         self._machine = machine
         self._pair = pair
+        self._effects = effects_of(machine)
+        self._witness = Witness(machine, pair)
+        self.ask = self._witness.ask()
+        """The message that asks the house for its newest checkpoint."""
+        self.patient: asyncio.Queue[Closed | Told] | None = None
+        """For a person who opens a closed house again: what it says comes here, and the session goes on."""
+
+    def begin(self, dialled: Dialled, session: Session, connection: Connection) -> None:
+        """This is the session."""
         self._dialled = dialled
         self._session = session
         self._connection = connection
-        self._effects = effects_of(machine)
-        self._witness = Witness(machine, pair)
-        self.patient: asyncio.Queue[Closed | Told] | None = None
-        """For a person who opens a closed house again: what it says comes here, and the session goes on."""
 
     async def begun(self) -> None:
         """Key confirmation. A half that waited is known to stand now: the house answers the knocks of no other.
@@ -93,10 +102,6 @@ class Chronicle:
                 now_ns=time.time_ns(),
             )
         )
-
-    def ask(self) -> bytes:
-        """The message that asks the house for its newest checkpoint."""
-        return self._witness.ask()
 
     async def witnessed(self, message: bytes, now_ns: int) -> tuple[bytes, ...]:
         """The house shows a checkpoint: judged, recorded, and only then cosigned.

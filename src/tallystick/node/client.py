@@ -56,15 +56,27 @@ class TooOften(Unavailable):
 class HouseSession:
     """One confirmed session with a house. One request after the other; close it when done."""
 
-    def __init__(self, machine: Machine, pair: PairRow, dialled: Dialled, *, patient: bool = False, reports: Reports | None = None) -> None:
+    dialled: Dialled
+    stream: HouseStream
+
+    def __init__(self, machine: Machine, pair: PairRow, *, patient: bool = False, reports: Reports | None = None) -> None:
         """Use `HouseSession.open`."""
         self.machine = machine
         self.pair = pair
-        self.dialled = dialled
-        self.stream = HouseStream(machine, pair, dialled, reports)
-        if patient:
-            self.stream.be_patient()
+        self._patient = patient
+        self._reports = reports
         self._n = 0
+
+    def _prepare(self) -> None:
+        """While the knock travels."""
+        self.stream = HouseStream(self.machine, self.pair, self._reports)
+        if self._patient:
+            self.stream.be_patient()
+
+    async def _start(self, timeout_s: float, modes: Sequence[Mode]) -> None:
+        """Knock, and take the connection over. Raises: Unavailable, Refused."""
+        self.dialled = await dial(self.machine, self.pair, timeout_s=timeout_s, modes=modes, meanwhile=self._prepare)
+        self.stream.begin(self.dialled)
 
     @classmethod
     async def open(
@@ -82,7 +94,8 @@ class HouseSession:
         while True:
             left = [mode for mode in ASKED_MODES if failed[mode] < FAILURES] if max(failed.values(), default=0) >= FAILURES else []
             patience = deadline - asyncio.get_running_loop().time()
-            session = cls(machine, pair, await dial(machine, pair, timeout_s=patience, modes=left), patient=patient, reports=reports)
+            session = cls(machine, pair, patient=patient, reports=reports)
+            await session._start(patience, left)
             try:
                 await session.stream.start()
             except Unavailable:

@@ -9,17 +9,18 @@ asked for the time, once, and the round begins again.
 """
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
 from tallystick.canonical import Encodable
 from tallystick.channel.datagram import ASKED_MODES, Mode
 from tallystick.channel.knocker import Knocker
-from tallystick.errors import Refused, Unavailable
+from tallystick.errors import Refused, TallyError, Unavailable
 from tallystick.ledger.event import Kind
 from tallystick.net.address import Endpoint, resolve
-from tallystick.node.lane import Address, Call, Dialled, Lane, race
+from tallystick.node.lane import Address, Call, Dialled, Lane, nothing, race, spare
 from tallystick.node.machine import Machine
 from tallystick.node.pairclock import InviteClock, PairClock
 from tallystick.pair.invite import Invite, invite_keys
@@ -27,7 +28,7 @@ from tallystick.pair.pairing import PairKeys, derive_pair_keys
 from tallystick.passage.effect import secret_name
 from tallystick.storage.rows import PairRow
 
-__all__ = ["Address", "Dialled", "addresses_of", "dial", "forget_keys", "forget_pair", "keep_addresses"]
+__all__ = ["Address", "Dialled", "addresses_of", "dial", "forget_keys", "forget_pair", "keep_addresses", "prepare"]
 
 MAX_ADDRESSES: Final = 8
 FAILURES: Final = 2  # connections in one mode that opened and then came to nothing: once may be chance
@@ -41,14 +42,16 @@ async def dial(
     *,
     timeout_s: float | None = None,
     modes: Sequence[Mode] = (),
+    meanwhile: Callable[[], object] = nothing,
 ) -> Dialled:
     """Knock until a connection with the house opens.
 
     Args: addresses: where it may be, best first; those of the invite or those remembered unless told.  timeout_s: of all of it.
         modes: to try, in this order; the settings, then what worked on this network before, then 1, 2, 3 unless told.
+        meanwhile: done once, when the first knock has left.
     Raises: Unavailable: silence, or no connection; the hint says what silence may mean.  Refused: the pair's secret is gone.
     """
-    call = _of_invite(machine, whom, modes) if isinstance(whom, Invite) else _of_pair(machine, whom, modes)
+    call = _of_invite(machine, whom, modes) if isinstance(whom, Invite) else _of_pair(machine, whom, modes, meanwhile)
     places = list(addresses or (whom.addresses if isinstance(whom, Invite) else addresses_of(machine, whom.pairing)))[:MAX_ADDRESSES]
     if not places:
         raise Unavailable(f"no address of {call.name} is known", "pair again with a new invite: it carries the address")
@@ -83,7 +86,7 @@ def keep_addresses(machine: Machine, pairing: bytes, addresses: Sequence[Address
 
 def forget_pair(machine: Machine, pairing: bytes) -> None:
     """Drop what is remembered of a pair that is no more. Raises: Unavailable."""
-    machine.knockers.pop(pairing, None)
+    forget_keys(machine, pairing)
     for prefix in ("address", "mode", "offset", "asked", "live"):
         machine.memory.forget(f"{prefix}/{pairing.hex()}")
     machine.memory.times.forget(pairing)
@@ -92,9 +95,21 @@ def forget_pair(machine: Machine, pairing: bytes) -> None:
 def forget_keys(machine: Machine, pairing: bytes) -> None:
     """What was prepared to knock with is made anew: the house may have other keys now."""
     machine.knockers.pop(pairing, None)
+    machine.spares.drop(pairing)
 
 
-def _of_pair(machine: Machine, pair: PairRow, modes: Sequence[Mode]) -> Call:
+def prepare(machine: Machine, pairing: bytes, house: Endpoint) -> None:
+    """Make ready what the next knock at this house takes, unless it is. Call it while nobody waits.
+
+    Args: house: its address, with its UDP port.
+    """
+    machine.ephemerals.refill()
+    if pairing in machine.knockers and not machine.spares.has(pairing):
+        with contextlib.suppress(TallyError):  # whoever knocks is told what is wrong
+            machine.spares.keep(pairing, spare(house, machine.knockers[pairing][1], machine.ephemerals))
+
+
+def _of_pair(machine: Machine, pair: PairRow, modes: Sequence[Mode], meanwhile: Callable[[], object]) -> Call:
     name = pair.label or pair.pairing.hex()[:8]
     keys, knocker = machine.knockers.get(pair.pairing) or _prepare(machine, pair, name)
     clock = PairClock(machine.memory, pair.pairing)
@@ -115,6 +130,8 @@ def _of_pair(machine: Machine, pair: PairRow, modes: Sequence[Mode]) -> Call:
         order=order,
         clock=clock,
         keys=keys,
+        spare=partial(machine.spares.take, pair.pairing),
+        meanwhile=meanwhile,
     )
 
 

@@ -18,10 +18,10 @@ from tallystick.channel.handshake import Handshake
 from tallystick.channel.knock import Doorkeeper
 from tallystick.channel.outcome import Admit, TimeAnswer
 from tallystick.channel.session import Session
-from tallystick.errors import Unavailable
+from tallystick.errors import TallyError, Unavailable
 from tallystick.net import bpf
 from tallystick.net.stream import Opened
-from tallystick.net.tcp import house_open
+from tallystick.net.tcp import Opening
 from tallystick.net.udp import Origin, UdpPort
 from tallystick.node.ephemerals import Ephemerals, ephemeral
 from tallystick.node.machine import Machine
@@ -67,6 +67,23 @@ class Host(Protocol):
 
     async def arrived(self, arrival: Arrival) -> None:
         """A connection stands at the door."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Met:
+    """A knock that held, and what is known of it. `pair`: the pairing id, None for an invite."""
+
+    admit: Admit
+    datagram: bytes
+    origin: Origin
+    keeper: Doorkeeper
+    static: KeyPair
+    pair: bytes | None
+    suite: Suite | None
+
+    def over(self) -> None:
+        """Its connect is not under way any more."""
+        self.keeper.ended(self.admit.ticket)
 
 
 class Doorstep:
@@ -173,7 +190,7 @@ class Doorstep:
             outcome = keeper.receive(datagram, ("", 0), now_ns)
             if isinstance(outcome, Admit):
                 self.admitted += 1
-                self._host.spawn(self._admit(outcome, datagram, udp.origin(index), keeper, self._machine.vault.machine.static))
+                self._admit(outcome, datagram, udp.origin(index), keeper, self._machine.vault.machine.static)
             elif isinstance(outcome, TimeAnswer):
                 self._host.spawn(self._tell_time(outcome, udp.origin(index)))
             elif self._older and datagram[:1] == _KNOCK:
@@ -185,7 +202,7 @@ class Doorstep:
             outcome = keeper.receive(datagram, ("", 0), now_ns)
             if isinstance(outcome, Admit):
                 self.admitted += 1
-                self._host.spawn(self._admit(outcome, datagram, origin, keeper, static))
+                self._admit(outcome, datagram, origin, keeper, static)
                 return
 
     async def _tell_time(self, outcome: TimeAnswer, origin: Origin) -> None:
@@ -201,53 +218,90 @@ class Doorstep:
         if self._udp is not None:
             self._udp.send(outcome.answer, origin)
 
-    async def _admit(self, admit: Admit, datagram: bytes, origin: Origin, keeper: Doorkeeper, static: KeyPair) -> None:
-        """A knock held: connect towards it, answer, hand the connection on."""
+    def _admit(self, admit: Admit, datagram: bytes, origin: Origin, keeper: Doorkeeper, static: KeyPair) -> None:
+        """A knock held: connect towards it and answer, at once where nothing has to be read for it."""
         pair = None if admit.pair is None else self._pairs.get(admit.pair)
-        suite = None if pair is None else self._suites[pair]
-        met: list[tuple[Handshake, Session, PairRow | None, int]] = []
+        if (pair is None and admit.invite is None) or not self._host.has_room(pair):
+            # Severed between two turns of the loop; or silence: whoever has that many sessions can ask in one of them.
+            keeper.ended(admit.ticket)
+            return
+        fixed = self._machine.settings.mode
+        mode = admit.mode if fixed == "auto" else Mode(int(fixed))
+        met = _Met(admit, datagram, origin, keeper, static, pair, None if pair is None else self._suites[pair])
+        if self._can_filter:
+            self._meet(met, mode, None)
+        elif mode is not Mode.OPEN:
+            self._meet(met, Mode.MOMENTARY, None)  # no program can be attached: a listener is then open for the moment, and says so
+        else:
+            self._host.spawn(self._meet_signed(met))
+
+    async def _meet_signed(self, met: _Met) -> None:
+        """The capability for a filter is missing: a TCP-MD5 key takes its place."""
+        vault, pair, invite = self._machine.vault, met.pair, met.admit.invite
+        name = secret_name(pair) if pair is not None else invite_name(invite or b"")
         try:
-            if pair is None and admit.invite is None:
-                return  # severed between two turns of the loop
-            if not self._host.has_room(pair):
-                return  # silence: whoever has that many sessions can ask in one of them
-            mode, key = await self._choose(admit.mode, pair, admit.invite, datagram)
+            secret = await asyncio.to_thread(vault.get_secret, name)
+            if secret is None:
+                raise Unavailable("the secret of this knock is gone")
+        except BaseException:
+            met.over()
+            raise
+        mac = derive_pair_keys(secret).to_house.mac if pair is not None else invite_keys(secret).mac
+        self._meet(met, Mode.SIGNED, md5_key(mac, met.datagram))
 
-            def answer(port: int) -> None:
-                reply, handshake = admit.answer(tcp_port=port, mode=mode, ephemeral=self._ephemerals.draw())
-                if self._udp is not None:
-                    self._udp.send(reply, origin)
-                # While the client connects, what it will meet is made ready.
-                row = None if pair is None else self._machine.store.pair(pair)
-                met.append((handshake, self._session(suite, handshake, static), row, time.monotonic_ns()))
+    def _meet(self, met: _Met, mode: Mode, key: bytes | None) -> None:
+        """Begin the connection, say so, and wait for it. One that does not begin is nobody else's affair: the next datagram waits."""
+        admit, origin = met.admit, met.origin
+        opening: Opening | None = None
+        try:
+            opening = Opening(mode, origin.local, origin.remote.at(_port(admit, mode, origin)), md5_key=key)
+            reply, handshake = admit.answer(tcp_port=opening.port, mode=mode, ephemeral=self._ephemerals.draw())
+        except Exception as error:
+            met.over()
+            if opening is not None:
+                opening.close()
+            if isinstance(error, TallyError):
+                _no_connection(error, origin)
+            else:
+                log.error("a defect of ours", exc_info=error)
+            return
+        if self._udp is not None:
+            self._udp.send(reply, origin)
+        self._host.spawn(self._open(met, opening, handshake))
 
-            remote = origin.remote.at(_port(admit, mode, origin))
-            opened = await house_open(mode, origin.local, remote, md5_key=key, on_ready=answer)
+    async def _open(self, met: _Met, opening: Opening, handshake: Handshake) -> None:
+        """The connection opens: hand it on."""
+        pair = met.pair
+        try:
+            # While the client connects, what it will meet is made ready.
+            row = None if pair is None else self._machine.store.pair(pair)
+            session = self._session(met.suite, handshake, met.static)
+            made_ns, knock, salt = time.monotonic_ns(), sha256(met.datagram), secrets.token_bytes(_SALT_BYTES)
+            opened = await opening.opened()
         except Unavailable as error:
-            log.debug("a knock led to no connection", extra={"reason": error.message, "address": str(origin.remote)})
+            opening.close()
+            _no_connection(error, met.origin)
             return
         finally:
-            keeper.ended(admit.ticket)
-        ((handshake, session, row, made_ns),) = met
+            met.over()
         if time.monotonic_ns() - made_ns > _FRESH_NS:
-            session = self._session(suite, handshake, static)
-        knock = Knock(
-            session=handshake.handshake_hash,
-            knock=sha256(datagram),
-            address=sha256(b"tally address v1", secrets.token_bytes(_SALT_BYTES), str(opened.remote).encode()),
-            mode=opened.mode.value,
-            visibility=opened.mode.name.lower(),
-            role=Role.HOUSE,
-        )
+            session = self._session(met.suite, handshake, met.static)
         await self._host.arrived(
             Arrival(
                 opened=opened,
                 handshake=handshake,
                 session=session,
-                knock=knock,
-                remote_static=admit.remote_static,
+                knock=Knock(
+                    session=handshake.handshake_hash,
+                    knock=knock,
+                    address=sha256(b"tally address v1", salt, str(opened.remote).encode()),
+                    mode=opened.mode.value,
+                    visibility=opened.mode.name.lower(),
+                    role=Role.HOUSE,
+                ),
+                remote_static=met.admit.remote_static,
                 pair=row,
-                invite=None if pair is not None else admit.invite,
+                invite=None if pair is not None else met.admit.invite,
             )
         )
         self._ephemerals.refill()
@@ -257,22 +311,9 @@ class Doorstep:
             return Session.of_invite(role=Role.HOUSE, handshake=handshake, now_ns=self._clock())
         return Session.of_pair(role=Role.HOUSE, handshake=handshake, suite=suite, static=static, ephemeral=ephemeral, now_ns=self._clock())
 
-    async def _choose(self, asked: Mode, pair: bytes | None, invite: bytes | None, datagram: bytes) -> tuple[Mode, bytes | None]:
-        """The mode the house takes, and the TCP-MD5 key where the capability for a filter is missing."""
-        fixed = self._machine.settings.mode
-        mode = asked if fixed == "auto" else Mode(int(fixed))
-        if self._can_filter:
-            return mode, None
-        if mode is not Mode.OPEN:
-            # No program can be attached: a listener is then open for the moment, and says so.
-            return Mode.MOMENTARY, None
-        vault = self._machine.vault
-        name = secret_name(pair) if pair is not None else invite_name(invite or b"")
-        secret = await asyncio.to_thread(vault.get_secret, name)
-        if secret is None:
-            raise Unavailable("the secret of this knock is gone")
-        mac = derive_pair_keys(secret).to_house.mac if pair is not None else invite_keys(secret).mac
-        return Mode.SIGNED, md5_key(mac, datagram)
+
+def _no_connection(error: TallyError, origin: Origin) -> None:
+    log.debug("a knock led to no connection", extra={"reason": error.message, "address": str(origin.remote)})
 
 
 def _port(admit: Admit, mode: Mode, origin: Origin) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from tallystick.errors import Misuse, Refused, Unavailable
-from tallystick.node.dialling import forget_pair
+from tallystick.node.dialling import forget_keys, forget_pair
 from tallystick.node.effects import Effects, NoDoors
 from tallystick.node.machine import Machine
 from tallystick.pair.pairing import Role, free_label
@@ -125,7 +125,7 @@ async def usable(machine: Machine, pair: PairRow, now_ns: int) -> PairRow:
     row = machine.store.pair(pair.pairing)
     name = pair.label or pair.pairing.hex()[:8]
     if row is None or row.state not in ("pending", "standing"):
-        machine.knockers.pop(pair.pairing, None)
+        forget_keys(machine, pair.pairing)
         raise Refused(f"the pair with {name} is {row.state if row else 'unknown'}", "pair again with a new invite")
     if row.role is not Role.CLIENT:
         raise Misuse(f"{name} is a client of this house", "a house never connects to the machines that are paired to it")

@@ -17,7 +17,7 @@ from tallystick.node.checkpoints import ForkError
 from tallystick.node.checkpointwire import Closed, Told
 from tallystick.node.chronicle import Chronicle, told_closed
 from tallystick.node.connection import Connection
-from tallystick.node.dialling import Dialled
+from tallystick.node.dialling import Dialled, prepare
 from tallystick.node.ephemerals import ephemeral
 from tallystick.node.halves import end
 from tallystick.node.houseclock import steady_ns
@@ -38,26 +38,17 @@ _BREACHES: Final = frozenset({"direction", "malformed", "after-end", "rekey"})
 class HouseStream:
     """One sealed stream to a house. `unanswered`: the reference of the signal asked last, for the record of a cut."""
 
-    def __init__(self, machine: Machine, pair: PairRow, dialled: Dialled, reports: Reports | None = None) -> None:
-        """Takes the connection over and says the first word: the rest is made while it travels. `start` waits for the answer.
+    clock: PairClock
+    session: Session
+    connection: Connection
+    http: HttpClient
+
+    def __init__(self, machine: Machine, pair: PairRow, reports: Reports | None = None) -> None:
+        """What can be made before there is a connection; `begin` takes it over, `start` waits for the first answer on it.
 
         Args: reports: where telemetry goes, also of sessions before and after; else it ends with this one.
         """
-        self.clock = PairClock(machine.memory, pair.pairing)
-        # The stream's time only runs on: one that jumps when a pong teaches us better, or a person sets the clock, would look like silence.
-        self._begun_ns = max(time.time_ns() + self.clock.offset_ns, 0) - steady_ns()
-        self.session = Session.of_pair(
-            role=Role.CLIENT,
-            handshake=dialled.handshake,
-            suite=pair.suite,
-            static=machine.vault.machine.static,
-            ephemeral=ephemeral,
-            now_ns=self._stream_ns(),
-        )
-        self.connection = Connection(self.session, dialled.opened, self._stream_ns)
-        self._chronicle = Chronicle(machine, pair, dialled, self.session, self.connection)
-        self.connection.write(self.session.start() + self.session.send_checkpoint(self._chronicle.ask()))
-        self.http = HttpClient(self.connection)
+        self._chronicle = Chronicle(machine, pair)
         self.unanswered: bytes | None = None
         self.failure: TallyError | None = None
         self.closing = False
@@ -74,6 +65,26 @@ class HouseStream:
         self._tasks: set[asyncio.Task[None]] = set()
         self._defect: BaseException | None = None
         self._checkpoints = 0
+
+    def begin(self, dialled: Dialled) -> None:
+        """Take the connection over and say the first word: the rest is made while it travels."""
+        machine, pair = self._machine, self._pair
+        self.clock = PairClock(machine.memory, pair.pairing)
+        # The stream's time only runs on: one that jumps when a pong teaches us better, or a person sets the clock, would look like silence.
+        self._begun_ns = max(time.time_ns() + self.clock.offset_ns, 0) - steady_ns()
+        self.session = Session.of_pair(
+            role=Role.CLIENT,
+            handshake=dialled.handshake,
+            suite=pair.suite,
+            static=machine.vault.machine.static,
+            ephemeral=ephemeral,
+            now_ns=self._stream_ns(),
+        )
+        self.connection = Connection(self.session, dialled.opened, self._stream_ns)
+        self.connection.write(self.session.start() + self.session.send_checkpoint(self._chronicle.ask))
+        self._chronicle.begin(dialled, self.session, self.connection)
+        self._house = dialled.remote.at(dialled.address[1])
+        self.http = HttpClient(self.connection)
 
     def _stream_ns(self) -> int:
         return self._begun_ns + steady_ns()
@@ -280,7 +291,7 @@ class HouseStream:
             self.connection.end(None)
             await asyncio.wait([self.connection.closed], timeout=END_S)
             self.connection.cut("no-end")
-        self._machine.ephemerals.refill()
+        asyncio.get_running_loop().call_soon(prepare, self._machine, self._pair.pairing, self._house)
         await self._settle()
         told = isinstance(self.failure, Unproven | Malformed | Unavailable) or self.failure is self._closed_there
         if first and told and self.failure is not None:

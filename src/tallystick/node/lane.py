@@ -16,7 +16,7 @@ from typing import Final
 from tallystick.channel.datagram import CLIENT_SHAPES, Mode, md5_key
 from tallystick.channel.filter import datagrams_of
 from tallystick.channel.handshake import Handshake
-from tallystick.channel.knocker import Answered, Knocker, SentKnock, ask_time, read_time
+from tallystick.channel.knocker import Answered, Draft, Knocker, SentKnock, ask_time, read_time
 from tallystick.errors import Unavailable
 from tallystick.net import udp
 from tallystick.net.address import Endpoint
@@ -24,6 +24,7 @@ from tallystick.net.dial import ClientPort
 from tallystick.net.stream import OPEN_SECONDS, VISIBLE, Opened
 from tallystick.node.ephemerals import Ephemerals
 from tallystick.node.pairclock import PairClock
+from tallystick.node.spares import Spare
 from tallystick.pair.pairing import PairKeys
 from tallystick.primitives import sha256
 
@@ -58,6 +59,25 @@ class Dialled:
         return VISIBLE[self.mode]
 
 
+def nothing() -> None:
+    """What most calls do meanwhile."""
+
+
+def _no_spare(_: Endpoint) -> Spare | None:
+    return None
+
+
+def spare(house: Endpoint, knocker: Knocker, ephemerals: Ephemerals) -> Spare:
+    """Sockets and a knock towards this house. Raises: Unavailable: no route, no port."""
+    socket = udp.Knocker.open(house, program=_PREFILTER)
+    try:
+        port = ClientPort.bind(socket.local)
+    except BaseException:
+        socket.close()
+        raise
+    return Spare(house, socket, port, knocker.draft(tcp_port=port.number, ephemeral=ephemerals.draw()))
+
+
 @dataclass(slots=True, kw_only=True)
 class Call:
     """Whom we knock at, and what is known so far."""
@@ -70,6 +90,8 @@ class Call:
     ephemerals: Ephemerals
     clock: PairClock | None = None
     keys: PairKeys | None = field(default=None, repr=False)
+    spare: Callable[[Endpoint], Spare | None] = _no_spare
+    meanwhile: Callable[[], object] = nothing
     answered: bool = False
     failure: Unavailable | None = None
 
@@ -126,7 +148,8 @@ class Lane:
         self._call = call
         self._place = place
         self._house = house
-        self._udp = udp.Knocker.open(house, program=_PREFILTER)
+        self._spare = call.spare(house)
+        self._udp = self._spare.udp if self._spare is not None else udp.Knocker.open(house, program=_PREFILTER)
         self._attempts: list[_Attempt] = []
         self._questions: dict[int, int] = {}
         self._loop = asyncio.get_running_loop()
@@ -138,38 +161,55 @@ class Lane:
             while True:
                 turn += 1
                 for mode in self._call.order(self._udp.local):
-                    dialled = await self._try(mode, MODE_S * min(turn, MAX_TURN))
+                    ready, self._spare = self._spare, None
+                    dialled = await self._try(mode, MODE_S * min(turn, MAX_TURN), ready)
                     if dialled is not None:
                         return dialled
+                    if ready is not None and not self._call.answered:
+                        self._anew()  # its address may be one that this machine has left
                 if turn == 1 and not self._call.answered:
                     dialled = await self._ask_time()
                     if dialled is not None:
                         return dialled
         finally:
-            self._udp.close()
-            for attempt in self._attempts:
-                attempt.port.close()
+            self._leave()
 
-    async def _try(self, mode: Mode, patience_s: float) -> Dialled | None:
+    def _leave(self) -> None:
+        self._udp.close()
+        if self._spare is not None:
+            self._spare.close()
+        for attempt in self._attempts:
+            attempt.port.close()
+        self._attempts.clear()
+
+    def _anew(self) -> None:
+        """Another socket: what it sends leaves from where this machine is now. Raises: Unavailable."""
+        self._leave()
+        self._udp = udp.Knocker.open(self._house, program=_PREFILTER)
+
+    async def _try(self, mode: Mode, patience_s: float, ready: Spare | None) -> Dialled | None:
         now = self._loop.time()
         for old in [old for old in self._attempts if old.begun < now - OPEN_SECONDS]:
             old.port.close()
             self._attempts.remove(old)
-        attempt = _Attempt(mode, ClientPort.bind(self._udp.local), now)
+        attempt = _Attempt(mode, ready.port if ready is not None else ClientPort.bind(self._udp.local), now)
         self._attempts.append(attempt)
         end = now + patience_s
         for knock in range(KNOCKS):
-            self._knock(attempt)
+            self._knock(attempt, ready.draft if ready is not None and not knock else None)
+            self._call.meanwhile()
+            self._call.meanwhile = nothing
             until = end if knock == KNOCKS - 1 else min(end, self._loop.time() + RETRY_S)
             dialled = await self._listen(until, end)
             if dialled is not None or attempt not in self._attempts:
                 return dialled
         return None
 
-    def _knock(self, attempt: _Attempt) -> None:
+    def _knock(self, attempt: _Attempt, draft: Draft | None) -> None:
         for time_ns in self._call.times():
-            fresh = self._call.ephemerals.draw()
-            sent = self._call.knocker.knock(time_ns=time_ns, tcp_port=attempt.port.number, mode=attempt.mode, ephemeral=fresh)
+            if draft is None:
+                draft = self._call.knocker.draft(tcp_port=attempt.port.number, ephemeral=self._call.ephemerals.draw())
+            sent, draft = draft.knock(time_ns=time_ns, mode=attempt.mode), None
             attempt.sent.append((sent, self._loop.time()))
             self._udp.send(sent.datagram)
 

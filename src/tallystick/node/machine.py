@@ -16,6 +16,7 @@ from tallystick.node.home import Home, holder_of
 from tallystick.node.memory import Memory
 from tallystick.node.reserve import Reserve
 from tallystick.node.settings import Settings
+from tallystick.node.spares import Spares
 from tallystick.pair.pairing import PairKeys, Role
 from tallystick.storage.sqlite import Store
 from tallystick.vault import FileVault, RecoveryKey, best_vault_found, new_recovery
@@ -42,6 +43,8 @@ class Machine:
     """By pairing id, what this process has already made of a pair's secret to knock with (node/dialling.py)."""
     ephemerals: Ephemerals = field(default_factory=lambda: Ephemerals(2), repr=False)
     """For the next knocks: drawn when a session ends."""
+    spares: Spares = field(default_factory=Spares, repr=False)
+    """Sockets and a drawn-up knock for each pair that may knock again soon."""
 
     @classmethod
     def create(cls, settings: Settings, role: Role, *, owner: KeyId | None = None) -> tuple[Self, RecoveryKey | None]:
@@ -157,6 +160,7 @@ class Machine:
 
     def close(self) -> None:
         """Write what is queued and close the ledger."""
+        self.spares.close()
         self.store.close()
 
     def __enter__(self) -> Self:

@@ -2,7 +2,7 @@
 
 from tallystick.noise.cipherstate import MAX_MESSAGE_BYTES, MAX_NONCE, CipherState
 from tallystick.noise.handshakestate import PSK_BYTES, HandshakeState, KeyPair
-from tallystick.noise.kkpsk0 import Answering, Finished, Responder
+from tallystick.noise.kkpsk0 import Answering, Asking, Finished, Initiator, Responder
 from tallystick.noise.pattern import PATTERNS, Pattern, Token, pattern_of
 from tallystick.noise.protocol import Protocol
 
@@ -12,9 +12,11 @@ __all__ = [
     "PATTERNS",
     "PSK_BYTES",
     "Answering",
+    "Asking",
     "CipherState",
     "Finished",
     "HandshakeState",
+    "Initiator",
     "KeyPair",
     "Pattern",
     "Protocol",
