@@ -95,14 +95,14 @@ class Village:
         return {"key": self.kid(by), "signal": found.signal.sign1.raw, "statement": found.body, "statement_salt": salt}
 
     def introduce(self, name: str, *classes: str, actions: tuple[str, ...] = (), label: str | None = None) -> int:
-        """The owner signs a source key into existence."""
+        """The owner signs a source key into existence. `label`: one that no statement may hold, as a hostile house would write it."""
         public = self.key(name).public
-        label = name if label is None else label
-        grant = KeyGrant(key=public, classes=tuple(sorted(classes)), actions=actions, label=label)
+        grant = KeyGrant(key=public, classes=tuple(sorted(classes)), actions=actions, label=name)
+        signed = self.stated(grant) if label is None else {"key": self.kid("owner")}
         return self.record(
             self.event(
                 Kind.KEY_INTRODUCED, "pair", subject=bytes(public.key_id), key_kind="source", cose_key=public.cose_key(),
-                classes=grant.classes, actions=actions or None, label=label, **self.stated(grant),
+                classes=grant.classes, actions=actions, targets=(), label=name if label is None else label, **signed,
             )
         )  # fmt: skip
 
@@ -119,9 +119,7 @@ class Village:
         place: Value = None, prev: tuple[Reference, ...] = (), by: Signer | None = None,
     ) -> tuple[bytes, Opening]:  # fmt: skip
         """A signal as its sender hands it in."""
-        opening = make_opening(
-            SALTS, target=None if target is None else Target(method="POST", path=target), place=place, observations=says
-        )
+        opening = make_opening(SALTS, target=None if target is None else Target(method="POST", path=target), place=place, observations=says)
         commitments, _ = commitments_of(opening)
         claims = Signal(
             aud=bytes(self.machine.house_id), signal_class=signal_class, action=action, verb=verb, commitments=commitments,
@@ -180,9 +178,7 @@ class Village:
             aud=bytes(self.machine.house_id), signal_class="finding", action="metadata", verb="gate.finding", commitments=Commitments(),
             issued_at_ns=self.now_ns, stream=b"the house's own.", n=next(self._n), prev=(of,),
         )  # fmt: skip
-        return self.event(
-            Kind.FINDING, signal_hash=of, signal=sign1(self.machine.vault.machine.signing, encode_signal(claims)), **fields
-        )
+        return self.event(Kind.FINDING, signal_hash=of, signal=sign1(self.machine.vault.machine.signing, encode_signal(claims)), **fields)
 
     def begin_context(self, name: str) -> int:
         return self.record(self.event(Kind.CONTEXT_BEGUN, subject=self.kid(name)))

@@ -12,7 +12,8 @@ from typing import Final
 from xml.sax.saxutils import escape
 
 from tallystick.cli.shapes import Result
-from tallystick.cli.text import printable, when
+from tallystick.cli.text import printable
+from tallystick.ledger.wording import utc
 
 COLUMNS: Final = 8  # boxes in a row
 CHARACTERS: Final = 40  # of a line in a box
@@ -23,12 +24,17 @@ GAP_X_PX: Final = 28
 GAP_Y_PX: Final = 54
 MARGIN_PX: Final = 24
 HEAD_PX: Final = 64
-LINES: Final = 5  # in a box
 BOX_X_PX: Final = int(CHARACTERS * CHARACTER_PX) + 2 * PAD_PX
-BOX_Y_PX: Final = LINES * LINE_PX + PAD_PX
 _STROKE: Final = {"allow": "#2e7d32", "hold": "#b26a00", "refuse": "#b3261e"}
 _NAMES: Final = {"allow": "allowed", "hold": "held", "refuse": "refused"}
-_LEGEND: Final = "solid: proven by a signature    dashed: inferred by the house    red: not proven"
+_ENDS: Final = {
+    "approval": "approved",
+    "proposal-denied": "denied",
+    "effect-done": "done",
+    "effect-failed": "failed",
+    "effect-unknown": "end unknown",
+}
+_LEGEND: Final = "solid: proven by a signature; dashed: inferred by the house; red: not proven"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +90,23 @@ def _box(step: Result, result: Result) -> Box:
     number = f"key #{step['number']}" if step["number"] is not None else "unknown key" if step["key"] else "the house"
     label = f" ({step['label']})" if step["label"] else ""
     target = step["target"] or {"erased": "(erased)", "wrong": "(not what was signed)"}.get(step["opening"], "")
-    verdict = _NAMES.get(step["verdict"], step["verdict"] or "recorded")
+    became = [
+        _NAMES.get(step["verdict"], step["verdict"] or "recorded"),
+        *(_ENDS[each["kind"]] for each in step["after"] if each["kind"] in _ENDS),
+    ]
     seen = [f"{each['layer']}: {each['rule'] or _mismatches(each) or each['outcome']}" for each in step["then"]]
     fates = [fate["what"] for key in result["keys"] if key["key"] == step["key"] for fate in key["fates"] if fate["what"] != "resumed"]
     lines = (
         f"{number}{label}",
         f"{step['signal_class']}  {step['verb'] or step['kind']}",
         target,
-        f"entry {step['entry']}: {verdict}  {when(step['time_ns'])}",
-        "; ".join([*seen, *(f"key later {fate}" for fate in fates)]),
+        f"entry {step['entry']}: {', '.join(became)}",
+        utc(step["time_ns"]),
+        "; ".join(seen),
+        f"the key was later {', '.join(fates)}" if fates else "",
     )
-    return Box(f"e{step['entry']}", tuple(printable(line.strip()) for line in lines), _STROKE.get(step["verdict"], "#555555"))
+    shown = tuple(printable(line.strip()) for line in lines if line.strip())
+    return Box(f"e{step['entry']}", shown, _STROKE.get(step["verdict"], "#555555"))
 
 
 def _mismatches(layered: Result) -> str:
@@ -110,7 +122,7 @@ def dot(result: Result) -> str:
     styles = {"proven": "solid", "inferred": "dashed", "open": "dashed, color=red"}
     lines = ["digraph story {", "  rankdir=BT;", '  node [shape=box, fontname="monospace"];']
     for box in (box for row in rows for box in row):
-        label = "".join(f"{_dot_text(line)}\\l" for line in box.lines if line)
+        label = "".join(f"{_dot_text(line)}\\l" for line in box.lines)
         lines.append(f'  {box.name} [label="{label}", color="{box.colour}"];')
     lines += [f"  {arrow.cause} -> {arrow.effect} [style={styles[arrow.style]}];" for arrow in arrows]
     return "\n".join([*lines, "}", ""])
@@ -125,8 +137,11 @@ def _dot_text(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
+    """The upper left corner of a box, and its height: as its row's."""
+
     x: int
     y: int
+    height: int
 
 
 def svg(result: Result) -> str:
@@ -135,12 +150,15 @@ def svg(result: Result) -> str:
     drawn = [row[at : at + COLUMNS] for row in rows for at in range(0, len(row), COLUMNS)]
     widest = max(len(row) for row in drawn)
     width = max(2 * MARGIN_PX + widest * (BOX_X_PX + GAP_X_PX) - GAP_X_PX, int(len(_LEGEND) * CHARACTER_PX) + 2 * MARGIN_PX)
-    height = HEAD_PX + len(drawn) * (BOX_Y_PX + GAP_Y_PX) + MARGIN_PX
     places: dict[str, _Place] = {}
-    for down, row in enumerate(drawn):
+    down = HEAD_PX
+    for row in drawn:
         start = (width - len(row) * (BOX_X_PX + GAP_X_PX) + GAP_X_PX) // 2
+        tall = max(len(box.lines) for box in row) * LINE_PX + PAD_PX
         for across, box in enumerate(row):
-            places[box.name] = _Place(start + across * (BOX_X_PX + GAP_X_PX), HEAD_PX + down * (BOX_Y_PX + GAP_Y_PX))
+            places[box.name] = _Place(start + across * (BOX_X_PX + GAP_X_PX), down, tall)
+        down += tall + GAP_Y_PX
+    height = down - GAP_Y_PX + MARGIN_PX
     title = f"The story of the signal in entry {result['entry']}"
     return "\n".join(
         [
@@ -166,17 +184,17 @@ def svg(result: Result) -> str:
 def _arrow(cause: _Place, effect: _Place, style: str) -> str:
     """From the top of the cause to the bottom of what came of it."""
     x1, y1 = cause.x + BOX_X_PX // 2, cause.y
-    x2, y2 = effect.x + BOX_X_PX // 2, effect.y + BOX_Y_PX + 2
+    x2, y2 = effect.x + BOX_X_PX // 2, effect.y + effect.height + 2
     bend = GAP_Y_PX // 2
     return f'<path class="{style}" marker-end="url(#tip)" d="M{x1} {y1}C{x1} {y1 - bend} {x2} {y2 + bend} {x2} {y2}"/>'
 
 
 def _drawn(box: Box, place: _Place) -> Iterator[str]:
     yield (
-        f'<rect x="{place.x}" y="{place.y}" width="{BOX_X_PX}" height="{BOX_Y_PX}" rx="6" fill="#fbfbf8" stroke="{box.colour}"'
+        f'<rect x="{place.x}" y="{place.y}" width="{BOX_X_PX}" height="{place.height}" rx="6" fill="#fbfbf8" stroke="{box.colour}"'
         ' stroke-width="2"/>'
     )
-    for number, line in enumerate(each for each in box.lines if each):
+    for number, line in enumerate(box.lines):
         text, columns = fitted(line)
         # A font that has no glyph of one or two columns for a character may use any width: the line is held to its own.
         held = "" if text.isascii() else f' textLength="{columns * 7.2:.0f}" lengthAdjust="spacingAndGlyphs"'

@@ -106,7 +106,7 @@ class Known:
 def tell(story: Story, known: Known) -> list[str]:
     """The whole story as lines of text."""
     teller = _Teller(story, known)
-    return [" ".join(teller.account()), "", *teller.steps(), *teller.end()]
+    return [" ".join(dict.fromkeys(teller.account())), "", *teller.steps(), *teller.end()]
 
 
 class _Teller:
@@ -141,7 +141,7 @@ class _Teller:
             for finding in step.findings:
                 yield self._finding(finding.event) + "."
         if len(self.story.steps) > told:
-            yield f"{len(self.story.steps) - told} more signals stand behind it; they are listed below."
+            yield f"{_count(len(self.story.steps) - told, 'more signal')} behind it: see below."
         missing = [link for link in self.story.links if link.earlier is None]
         if missing:
             nouns = dict.fromkeys(self._noun(self.by_entry[link.later]) for link in missing[:MAX_NAMED])
@@ -158,7 +158,7 @@ class _Teller:
         if not causes:
             who = self._who(step)
             return f"{head}; {who} asked for it and named no cause." if step.said is not None else f"{head}."
-        more = f" and {len(causes) - MAX_NAMED} more signals" if len(causes) > MAX_NAMED else ""
+        more = f", and {_count(len(causes) - MAX_NAMED, 'more signal')}" if len(causes) > MAX_NAMED else ""
         joined = ", and because ".join(causes[:MAX_NAMED]).replace("and because perhaps because", "and perhaps because")
         return f"{head} because {joined}{more}."
 
