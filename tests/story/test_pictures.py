@@ -138,7 +138,8 @@ def test_hostile_text_stays_text(place: Village) -> None:
     account = "\n".join(found["text"])
     assert f"({quoted(LABEL[:63])})" in account
     assert quoted(LABEL[:63]).startswith('"</text>')
-    assert 'Key #1 was never revoked.\u202e"' in account
+    assert 'Key #1 was never revoked.\\u202e"' in account
+    assert not any("\n" in line for line in found["text"])
 
 
 def test_rows_go_by_the_longest_way(place: Village) -> None:
@@ -202,7 +203,7 @@ def test_on_a_terminal_nothing_is_obeyed(tmp_path: Path, capfd: pytest.CaptureFi
     assert run(["explain", str(sent.entry), "--home", str(tmp_path / "house")]) == 0
     shown = capfd.readouterr().out
     assert not re.search("[\x00-\x09\x0b-\x1f\u202e]", shown)
-    assert "\\x1b]0;owned\\x07" in shown
+    assert "\\u001b]0;owned\\u0007" in shown
 
 
 def test_times_are_utc() -> None:

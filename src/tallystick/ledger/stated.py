@@ -26,7 +26,7 @@ SAID: Final[Mapping[str, tuple[frozenset[Kind], Mapping[str, str]]]] = {
     ),
     "fact.withdraw": (frozenset({Kind.FACT_WITHDRAWN}), {"fact": "entry"}),
     "signal.approve": (frozenset({Kind.APPROVAL}), {"expires": "expires"}),
-    "signal.deny": (frozenset({Kind.PROPOSAL_DENIED}), {"proposal": "entry", "reason": "reason"}),
+    "signal.deny": (frozenset({Kind.PROPOSAL_DENIED, Kind.PROPOSAL_ENDED}), {"proposal": "entry", "reason": "reason"}),
     "scope.grant": (frozenset({Kind.SCOPE}), {"subject": "subject"}),
     "scope.withdraw": (frozenset({Kind.SCOPE_ENDED}), {"scope": "scope"}),
     "gate.plan": (frozenset({Kind.PLAN}), {"plan": "plan"}),

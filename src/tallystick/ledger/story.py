@@ -1,4 +1,4 @@
-"""A story: how one signal came about and what came of it, from the entries of a ledger alone (docs/spec/story.md).
+"""A story: how one signal came about and what came of it, from the entries of a ledger alone (docs/explain.md).
 
     story = explain(source, entry)            # the chain: who said what, after whom, how it was judged, what came of it
     for link in story.links: link.proven      # the reference stands in bytes that were signed, and the signature holds

@@ -318,7 +318,7 @@ KINDS: Final[Mapping[Kind, Shape]] = {
     Kind.PROPOSAL: _shape("signal_hash", "risk expires preconditions body replaces signers rule facts confidence_ppm what"),
     Kind.APPROVAL: _shape("items signal statement statement_salt", "expires scope uses"),
     Kind.PROPOSAL_DENIED: _shape("entry", _SIGNED),
-    Kind.PROPOSAL_ENDED: _shape("entry", "signal_hash", needs="reason"),
+    Kind.PROPOSAL_ENDED: _shape("entry", "signal_hash" + _SIGNED, needs="reason"),
     Kind.CONTEXT_BEGUN: _shape("subject", _SIGNED),
     Kind.CONTEXT_ENDED: _shape("subject context", _SIGNED),
     Kind.PLAN: _shape("plan", "weakened models" + _SIGNED),

@@ -12,6 +12,7 @@ from tallystick.ledger.said import Said
 
 MAX_QUOTED: Final = 80  # characters of a clear value
 _PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # what no line of ours holds
 AS_IS: Final = re.compile(r"[!-~]{1,200}")
 
 # What a verb's last word is called, and what one does. Verbs are an open list: others are told as they are.
@@ -78,7 +79,8 @@ def quoted(text: str, limit: int = MAX_QUOTED) -> str:
     if _PLAIN.fullmatch(text):
         return text
     short = text if len(text) <= limit else text[: limit - 3] + "..."
-    return '"' + short.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    escaped = short.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", escaped) + '"'
 
 
 def layer_sentence(layer: str, outcome: str, what: str) -> str:
