@@ -8,7 +8,7 @@ from tallystick.ledger.erasure import covered
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.signed import SignalMark, read_mark
 from tallystick.storage.rules import proposals
-from tallystick.storage.rules.state import Rule, SignalFork, State
+from tallystick.storage.rules.state import Rule, SignalFork, State, check_stated
 
 
 def signal_once(state: State, event: Event, index: int, leaf_of: Callable[[int], Event | None]) -> SignalMark:
@@ -35,6 +35,7 @@ def signal_once(state: State, event: Event, index: int, leaf_of: Callable[[int],
 
 
 def _effect_begun(state: State, event: Event, index: int) -> None:
+    check_stated(state, event)
     if event.get("entry") is not None:
         proposals.begin(state, event, index)
     state.run("INSERT INTO effects VALUES (?, ?, ?, ?)", (index, event.text("effect"), event.time_ns, event.blob("signal_hash") or None))

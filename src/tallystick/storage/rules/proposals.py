@@ -64,6 +64,7 @@ def _denied(state: State, event: Event, index: int) -> None:
 
 
 def _ended(state: State, event: Event, index: int) -> None:
+    check_stated(state, event)
     _end(state, event, index, "ended", ("approved", "begun") if event.text("reason") == "released" else ("held", "approved", "begun"))
 
 
