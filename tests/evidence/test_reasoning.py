@@ -97,6 +97,15 @@ def test_an_honest_traveller_has_a_story(dice: Random) -> None:
     assert reasoning("reasoning").conflict(view(*known, *settings, place=stops[now][1], issued_at_ns=stops[now][0])) == ()
 
 
+def test_a_clock_may_be_wrong_by_all_it_may_be() -> None:
+    """Twenty minutes at full speed look like eighteen: both ends of the two uncertain times are needed, and not a second more is given."""
+    search, clock = reasoning("reasoning"), fact(1, "clock-uncertainty", 60)
+    assert search.conflict(view(seen(20, -1_080, at(0, 0)), clock, place=at(368, 0))) == ()
+    assert search.conflict(view(seen(20, -1_080, at(0, 0)), clock, place=at(369, 0))) == (20,)
+    middle = seen(21, -540, at(184, 0))
+    assert search.conflict(view(seen(20, -1_080, at(0, 0)), middle, clock, place=at(368, 0))) == ()
+
+
 def triangle(leg_km: float, **change: Any) -> View:
     """Twenty minutes ago 190 km east, ten minutes ago far to the north, now 190 km west; each clock wrong by a minute at most."""
     north = math.sqrt(leg_km**2 - 190**2)
