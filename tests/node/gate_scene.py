@@ -15,7 +15,7 @@ from tallystick.gate.opening import UNSTATED, BodyDigest, Target, commitments_of
 from tallystick.gate.plan import Plan
 from tallystick.gate.question import GateLayer, Layer
 from tallystick.gate.signal import Reference, Signal, encode_signal
-from tallystick.keys import KeyId, sign1
+from tallystick.keys import KeyId, PublicKey, sign1
 from tallystick.ledger.event import Event, Kind
 from tallystick.node.effects import Effects, NoDoors
 from tallystick.node.gatekeeper import Gatekeeper
@@ -69,7 +69,10 @@ class GateScene:
 
     def introduce(self, name: str, *classes: str, actions: tuple[str, ...] = (), **more: Any) -> KeyId:
         """The human signs a source key into existence."""
-        public = self.key(name).public
+        return self.adopt(name, self.key(name).public, *classes, actions=actions, **more)
+
+    def adopt(self, label: str, public: PublicKey, *classes: str, actions: tuple[str, ...] = (), **more: Any) -> KeyId:
+        """The same for a key that lies elsewhere."""
         self.record(
             Event.of(
                 Kind.KEY_INTRODUCED,
@@ -81,7 +84,7 @@ class GateScene:
                 cose_key=public.cose_key(),
                 classes=classes,
                 actions=actions or None,
-                label=name,
+                label=label,
                 **more,
             )
         )

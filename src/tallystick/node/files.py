@@ -18,11 +18,11 @@ def read_file(path: Path, limit: int) -> bytes:
     return data
 
 
-def write_new(path: Path, data: bytes) -> None:
+def write_new(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """A file that is there whole or not at all, and over no other. Raises: Refused, Unavailable."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
             view = memoryview(data)
             while view:
