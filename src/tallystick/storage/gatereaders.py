@@ -43,7 +43,7 @@ MAX_FACTS: Final = 256  # in a slice
 MAX_PREDICATES: Final = 64
 MAX_LISTED: Final = 10_000
 ENDLESS: Final = 2**63 - 1
-_CACHED: Final = 4_096  # keys, and signals: entries never change
+_CACHED: Final = 4_096  # the same row makes the same value; entries never change
 _ALL: Final = b""  # the subject of a fact about all keys
 
 _EPOCHS: Final = "SELECT state, rights FROM epoch"
@@ -60,6 +60,7 @@ _SEEN: Final = (
     " WHERE s.subject = ? AND s.observed_ns {} ? ORDER BY s.observed_ns {}, s.entry {} LIMIT ?"
 )
 _BEFORE, _AFTER = _SEEN.format("<=", "DESC", "DESC"), _SEEN.format(">", "ASC", "ASC")
+_NEAR: Final = f"SELECT * FROM ({_BEFORE}) UNION ALL SELECT * FROM ({_AFTER}) ORDER BY 2, 1"
 _FACT: Final = (
     "SELECT entry, subject, predicate, coalesce(value, (SELECT c.value FROM clear c WHERE c.entry = f.entry)), observed_ns, until_ns,"
     " state, stated_by, commitment FROM facts f"
@@ -151,12 +152,13 @@ class GateReaders:
             run("BEGIN")  # of one moment
             try:
                 row = run(_KEY, (subject,)).fetchone()
-                before = run(_BEFORE, (subject, around_ns, SIGHTINGS)).fetchall()
-                after = run(_AFTER, (subject, around_ns, SIGHTINGS)).fetchall()
+                sightings = run(_NEAR, (subject, around_ns, SIGHTINGS, subject, around_ns, SIGHTINGS)).fetchall()
                 rows: list[tuple[Any, ...]] = []
                 if predicates:
-                    asked = [value for word in predicates for about in (subject, _ALL) for value in (about, word, around_ns, around_ns)]
-                    rows = run(_slices(len(predicates)), asked).fetchall()
+                    rows = run(_few(len(predicates)), (around_ns, subject, *predicates)).fetchall()
+                    if len(rows) > MAX_FACTS:
+                        asked = [value for word in predicates for about in (subject, _ALL) for value in (about, word, around_ns, around_ns)]
+                        rows = run(_many(len(predicates)), asked).fetchall()
             finally:
                 run("COMMIT")
         except apsw.Error as error:
@@ -165,14 +167,12 @@ class GateReaders:
             return None
         if len(rows) > 1:
             rows = sorted(sorted(rows, key=_lasting)[-MAX_FACTS:], key=_entry)
-        sightings = (*map(_sighting, reversed(before)), *map(_sighting, after))
-        return Slice(key=_known(row).known, sightings=sightings, facts=tuple(map(_fact, rows)))
+        return Slice(key=_known(row).known, sightings=tuple(map(_sighting, sightings)), facts=tuple(map(_fact, rows)))
 
     def sightings_near(self, key_id: bytes, around_ns: int, *, before: int = SIGHTINGS, after: int = SIGHTINGS) -> tuple[Sighting, ...]:
         """Where a key was seen around a moment, by time. What was erased is not among them."""
         subject = bytes(key_id)
-        earlier = self._all(_BEFORE, (subject, around_ns, before))
-        return (*map(_sighting, reversed(earlier)), *map(_sighting, self._all(_AFTER, (subject, around_ns, after))))
+        return tuple(map(_sighting, self._all(_NEAR, (subject, around_ns, before, subject, around_ns, after))))
 
     def sighting_count(self, key_id: bytes) -> int:
         """How often a key was seen, what was erased included."""
@@ -315,7 +315,17 @@ class GateReaders:
 
 
 @lru_cache(MAX_PREDICATES)
-def _slices(count: int) -> str:
+def _few(count: int) -> str:
+    """The facts of so many words, in no order, one more than a slice holds."""
+    return (
+        f"{_FACT} WHERE state = 'standing' AND until_ns > ?1 AND observed_ns <= ?1 AND subject IN (?2, x'')"
+        f" AND predicate IN ({', '.join(f'?{3 + n}' for n in range(count))}) LIMIT {MAX_FACTS + 1}"
+    )
+
+
+@lru_cache(MAX_PREDICATES)
+def _many(count: int) -> str:
+    """Of each word those without end and the newest."""
     return " UNION ALL ".join([_SOME] * (2 * count))
 
 
@@ -379,6 +389,7 @@ def _grant(row: tuple[Any, ...]) -> GrantRow:
     )
 
 
+@lru_cache(_CACHED)
 def _sighting(row: tuple[Any, ...]) -> Sighting:
     place = _place(row[2])
     if place is None:
@@ -387,7 +398,12 @@ def _sighting(row: tuple[Any, ...]) -> Sighting:
 
 
 def _fact(row: tuple[Any, ...]) -> Fact:
-    at, subject, predicate, value, observed_ns, until_ns = row[:6]
+    return _fact_of(row[:6])
+
+
+@lru_cache(_CACHED)
+def _fact_of(row: tuple[Any, ...]) -> Fact:
+    at, subject, predicate, value, observed_ns, until_ns = row
     return Fact(
         entry=at,
         predicate=predicate,
