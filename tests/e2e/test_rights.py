@@ -5,11 +5,12 @@ import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from tallystick.canonical import encode
+from tallystick.cli.shapes import SHAPES, check
 from tallystick.errors import Refused
 from tallystick.gate.statement import sign_statement
 from tallystick.node import commands
@@ -138,6 +139,20 @@ def test_a_log_shows_a_pair_its_own(village: tuple[House, dict[str, Client]]) ->
         assert {entry["pair"] for entry in entries} == {own[kind]}
     assert len({entry["pair"] for entry in _log(machines["ADMIN"])}) > 2
     house.fails(Refused, _log, machines["INTERFACE"])
+
+
+def test_an_admin_is_told_stories(village: tuple[House, dict[str, Client]]) -> None:
+    """Over an ADMIN pair the house tells how a signal came about, with proofs; nobody else is told."""
+    house, machines = village
+    put = next(entry for entry in house.log("signal") if entry["fields"]["signal"]["verb"] == "archive.commit")
+    ask: dict[str, Any] = {"signal": str(put["index"]), "house": "attic", "quick": False, "all_now": False, "proofs": None}
+    told = commands.explain(machines["ADMIN"].settings(), **ask)
+    check(SHAPES["explain"], told, "explain")
+    assert told["entry"] == put["index"]
+    assert told["text"][0].startswith("The write of /v1/commit happened; machine #")
+    assert [each["kind"] for each in told["steps"][0]["after"]] == ["effect-begun", "effect-done"]
+    for kind in ("INPUT", "USER", "INTERFACE"):
+        house.fails(Refused, commands.explain, machines[kind].settings(), **ask)
 
 
 def _log(client: Client) -> list[dict[str, object]]:
