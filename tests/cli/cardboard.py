@@ -17,6 +17,8 @@ OPTIONS: Final = {
     "uploads": "ls --uploads",
     "give-up": "rm --upload",
     "house-status": "status --house",
+    "key ls-house": "key ls --house",
+    "config-plan": "plan",
     **{f"restore-{word}": f"restore --{word}" for word in ("owner", "show", "sign", "pair")},
 }
 HOSTILE: Final = "evil\x1b]0;owned\x07\u202e\r\n"
@@ -61,7 +63,7 @@ class Cardboard:
                 raise self.error
             if name == "log":
                 return self._entries()
-            words = re.sub("^(key|log|migrate|verb|witness)_", r"\1 ", name).replace("_", "-")
+            words = re.sub("^(key|log|migrate|verb|witness|grant|fact|rights|plan)_", r"\1 ", name).replace("_", "-")
             result = self.make(SHAPES[OPTIONS.get(words, words)])
             if self.ask and "confirm" in arguments and not arguments["confirm"](self.make(SHAPES["inbox"])["proposals"][0]):
                 raise Refused("the words were not the same", "deny it")

@@ -63,6 +63,19 @@ LINES: dict[str, list[str]] = {
     "restore --pair": ["restore", "--pair", "laptop", "--pair", "phone"],
     "key new": ["key", "new"],
     "key ls": ["key", "ls"],
+    "key ls --house": ["key", "ls", "--house"],
+    "key show": ["key", "show", "#12"],
+    "key revoke": ["key", "revoke", "#12", "--compromised-since", "7", "--passphrase-fd", "RECOVERY"],
+    "key resume": ["key", "resume", "front-door", "--passphrase-fd", "RECOVERY"],
+    "grant": ["grant", "front-door", "--class", "sensor/camera", "--action", "write", "--expires", "30d"],
+    "grant withdraw": ["grant", "withdraw", "1207"],
+    "fact add": ["fact", "add", "firmware", "1.4.2", "--key", "front-door", "--until", "7d"],
+    "fact ls": ["fact", "ls", "--all"],
+    "fact withdraw": ["fact", "withdraw", "1207"],
+    "rights ls": ["rights", "ls"],
+    "rights why": ["rights", "why", "#12", "write", "--class", "sensor/camera"],
+    "plan": ["plan"],
+    "plan set": ["plan", "set", "cron=crypto"],
     "key replace-admins": ["key", "replace-admins", "00", "--recovery-fd", "RECOVERY"],
     "witness serve": ["witness", "serve"],
     "witness keys": ["witness", "keys"],
@@ -122,7 +135,8 @@ def test_every_command_has_a_promised_shape_and_a_line_here() -> None:
 
 def test_the_interface_names_every_command_that_needs_the_node() -> None:
     """`Commands` has one function for each command, some for an option of one, and no more."""
-    functions = {re.sub("^(key|log|migrate|verb|witness)_", r"\1 ", name).replace("_", "-") for name in vars(Commands) if name[0] != "_"}
+    groups = "^(key|log|migrate|verb|witness|grant|fact|rights|plan)_"
+    functions = {re.sub(groups, r"\1 ", name).replace("_", "-") for name in vars(Commands) if name[0] != "_"}
     assert functions - set(OPTIONS) == set(ALL) - OWN and set(OPTIONS) < functions
 
 

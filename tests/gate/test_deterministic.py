@@ -80,6 +80,17 @@ def test_the_owners_rules_reject_or_lower_confidence() -> None:
     assert weigh(layer, candidate(signal_class="feed"), facts=(zone,)).rule == "class-not-allowed"
 
 
+def test_a_conflict_that_a_search_found_rejects() -> None:
+    """By the sightings it names; where the rules see one by themselves theirs stands alone."""
+    layer, of = Deterministic(), candidate(BERLIN)
+    found = layer.weigh(of, Evidence(slice=Slice(key=KNOWN), conflict=(20, 21)))
+    assert (found.outcome, found.rule, found.facts) == (Outcome.REJECT, "impossible-transit", (20, 21))
+    assert found.why == "no places and times within their uncertainty fit together"
+    seen = Sighting(entry=20, observed_ns=NOW_NS, place=TOKYO)
+    found = layer.weigh(of, Evidence(slice=Slice(key=KNOWN, sightings=(seen,)), conflict=(20,)))
+    assert (found.rule, found.why) == ("two-places", "the key was seen at another place at the same time")
+
+
 def test_what_the_senses_noted_of_this_signal_counts() -> None:
     """A note has no entry yet, so none is named."""
     note = Fact(entry=0, predicate="liveness", subject=CAMERA.public.key_id, value="failed", observed_ns=NOW_NS)

@@ -1,17 +1,25 @@
 """Layer 3 in a house on a disk: sightings, rows and facts of the ledger rule out, and the record names them."""
 
+import importlib
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tallystick.errors import Unavailable
 from tallystick.facts.fact import write_value
 from tallystick.facts.rulefile import read_rules
 from tallystick.gate.deterministic import Deterministic
 from tallystick.gate.question import Layer
 from tallystick.ledger.event import Event, Kind
+from tallystick.node.effects import Effects, NoDoors
+from tallystick.node.gatehouse import open_gate
 from tallystick.node.gatewords import Verdict
+from tallystick.rights.verdict import Verdict as Word
+from tests.evidence.stores import reasoning
 from tests.node.gate_scene import SECOND, GateScene, gate_scene, run
 
 BERLIN, TOKYO = [525_200_000, 134_050_000, 20], [356_800_000, 1_397_700_000, 20]
@@ -102,6 +110,38 @@ def test_a_later_grant_adds_a_class_and_hours(scene: GateScene) -> None:
     assert found(scene)[:2] == ("reject", "outside-schedule")
     grant(scene, "job", classes=("cron", "feed"))
     assert admit(scene, "job", "cron").allowed and admit(scene, "job", "feed").allowed
+
+
+def test_three_sightings_and_a_search(scene: GateScene) -> None:
+    """With the search what no two sightings show is refused, and both sightings are named; without it, it is not seen."""
+    reasoning("reasoning")
+    searching = importlib.import_module("tallystick.node.searching")
+    scene.introduce("camera", "sensor")
+    fact(scene, "camera", "clock-uncertainty", 60)
+    for east, north in ((190, 0), (0, 103)):
+        assert admit(scene, "camera", place=[round(north / 111.195 * 1e7), round(east / 111.195 * 1e7), 0]).allowed
+        scene.now_ns += 600 * SECOND
+    signed = scene.sign("camera", place=[0, round(-190 / 111.195 * 1e7), 0])
+    keeper = scene.keeper()
+    assert keeper.judge(signed.raw, signed.opening).verdict is Word.ALLOW
+    keeper.search = searching.searched
+    assert run(keeper.admit(signed.raw, signed.opening)).refused
+    sightings = tuple(row.index for row in scene.machine.store.entries(kinds=(Kind.SIGHTING,), limit=9))
+    assert found(scene) == ("reject", "impossible-transit", sightings)
+
+
+def test_the_setting_that_searches(scene: GateScene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`reason = true` gives the gate its search; without clingo the start says so."""
+    reasoning("reasoning")
+    effects = Effects(scene.machine.store, scene.machine.vault, NoDoors(), scene.machine.reserve)
+    assert open_gate(scene.machine, effects, scene.clock).keeper.search is None
+    scene.machine.settings = replace(scene.machine.settings, reason=True)
+    assert open_gate(scene.machine, effects, scene.clock).keeper.search is not None
+    for name in [name for name in sys.modules if name.startswith(("tallystick.evidence.", "tallystick.node.searching"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "clingo", None)
+    with pytest.raises(Unavailable, match="clingo is not installed"):
+        open_gate(scene.machine, effects, scene.clock)
 
 
 def test_the_owners_rules(scene: GateScene) -> None:

@@ -181,11 +181,79 @@ class Commands(Protocol):
     def log_export(self, settings: Settings, *, target: Path, start: int, stop: int | None, query: Mapping[str, object]) -> Result:
         """Write evidence of the entries from `start` to `stop` that agree with the filters."""
 
-    def key_new(self, settings: Settings, *, label: str, passphrase: Passphrase, scripted: bool) -> Result:
-        """A new human key, locked by a passphrase."""
+    def key_new(self, settings: Settings, *, label: str, passphrase: Passphrase, scripted: bool, source: bool) -> Result:
+        """A new human key, locked by a passphrase; or with `source` one for what runs on this machine."""
 
     def key_ls(self, settings: Settings) -> Result:
-        """The human keys in this machine's vault."""
+        """The human keys and the source keys in this machine's vault."""
+
+    def key_ls_house(self, settings: Settings, *, house: str) -> Result:
+        """Every key that a house knows."""
+
+    def key_show(self, settings: Settings, *, key: str, house: str) -> Result:
+        """All that a house knows of a key."""
+
+    def key_revoke(self, settings: Settings, *, key: str, since: int | None, house: str, passphrase: Passphrase) -> Result:
+        """A key is over: retired, or with `since` compromised from that entry on."""
+
+    def key_resume(self, settings: Settings, *, key: str, house: str, passphrase: Passphrase) -> Result:
+        """A suspended key stands again."""
+
+    def grant(
+        self,
+        settings: Settings,
+        *,
+        key: str,
+        classes: Sequence[str],
+        actions: Sequence[str],
+        targets: Sequence[str],
+        schedule: str,
+        place: str,
+        expires_ns: int | None,
+        label: str,
+        house: str,
+        passphrase: Passphrase,
+    ) -> Result:
+        """A source key comes in, or gets one more row of the matrix."""
+
+    def grant_withdraw(self, settings: Settings, *, grant: str, house: str, passphrase: Passphrase) -> Result:
+        """A row of the matrix, or an advance approval, is gone."""
+
+    def fact_add(
+        self,
+        settings: Settings,
+        *,
+        predicate: str,
+        value: str,
+        key: str,
+        personal: bool,
+        since_ns: int | None,
+        until_ns: int | None,
+        house: str,
+        passphrase: Passphrase,
+    ) -> Result:
+        """A fact holds."""
+
+    def fact_ls(self, settings: Settings, *, key: str, predicate: str, every: bool, house: str) -> Result:
+        """Facts, newest first."""
+
+    def fact_withdraw(self, settings: Settings, *, fact: str, house: str, passphrase: Passphrase) -> Result:
+        """A fact no longer holds."""
+
+    def rights_ls(self, settings: Settings, *, house: str) -> Result:
+        """The matrix, key x action."""
+
+    def rights_why(self, settings: Settings, *, query: Mapping[str, str], house: str) -> Result:
+        """Why a key may do something, or not."""
+
+    def plan(self, settings: Settings, *, house: str) -> Result:
+        """Which layers judge which class, and why."""
+
+    def plan_set(self, settings: Settings, *, changes: Sequence[str], house: str, passphrase: Passphrase) -> Result:
+        """Other layers for some classes, signed."""
+
+    def config_plan(self, settings: Settings) -> Result:
+        """The plan of the house of this home, if it has one."""
 
     def key_replace_admins(self, settings: Settings, *, recovery: str, admins: list[str]) -> Result:
         """The recovery key's one statement, given at the house itself. `admins`: public keys in hexadecimal."""

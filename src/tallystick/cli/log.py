@@ -49,6 +49,13 @@ _IN_JSON_ONLY: Final = frozenset(
 _MOMENT: Final = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S")
 
 
+def moment(text: str, now_ns: int) -> int:
+    """What is to come: `10m`, `2h`, `30d` from now, or a local date and time. Raises: Misuse: anything else."""
+    if match := _AGO.fullmatch(text):
+        return now_ns + int(match[1]) * _SECONDS[match[2]] * NS
+    return since(text, now_ns)
+
+
 def since(text: str, now_ns: int) -> int:
     """`10m`, `2h`, `7d`, or a local date and time. Raises: Misuse: anything else."""
     if match := _AGO.fullmatch(text):

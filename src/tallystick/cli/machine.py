@@ -17,19 +17,29 @@ _MARKS: Final = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 
 @command("config", example="tally config\nTALLY_PORT=4000 tally config --json")
 def config(call: Call) -> None:
-    """Show each setting, its value, and where that came from: flag, environment, file or default."""
-    emit("config", {"settings": call.settings().rows()}, as_json=call.as_json, render=_show_config)
+    """Show each setting, its value, and where that came from: flag, environment, file or default.
+
+    At a house also which layers judge which class, and why: that is settings and record together (`tally plan`).
+    """
+    settings = call.settings()
+    plan = call.behind.config_plan(settings)["classes"]
+    emit("config", {"settings": settings.rows(), "plan": plan}, as_json=call.as_json, render=_show_config)
 
 
 def _show_config(result: Result, out: Out) -> None:
     if out.for_people:
         rows = [(row["name"], str(row["value"]), f"{row['source']} {row['detail']}".rstrip(), row["doc"]) for row in result["settings"]]
         out.table(("SETTING", "VALUE", "FROM", "MEANING"), rows, empty="")
+        layers = [(row["class"], ", ".join(row["layers"]), row["why"]) for row in result["plan"]]
+        if layers:
+            out.table(("CLASS", "LAYERS", "WHY"), layers, empty="")
         return
     # Into a pipe: lines that tally.toml takes. The home is where that file lies, so it cannot stand in it.
     for row in result["settings"]:
         line = f"{row['name']} = {json.dumps(row['value'])}  # {row['source']} {row['detail']}".rstrip()
         out.line(line if row["name"] != "home" else f"# {line}")
+    for row in result["plan"]:
+        out.line(f"# {row['class']} is judged by {', '.join(row['layers'])}: {row['why']}")
 
 
 @command("doctor", example="tally doctor\ntally doctor --firewall | sudo nft -f -")

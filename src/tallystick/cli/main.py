@@ -59,6 +59,14 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "mv": Entry("files", "mv", "Rename a file in a house."),
         "verb": Entry("verb", "verb", "Run a program that the house's owner named."),
     },
+    "Who may what": {
+        "grant": Entry("granting", "grant", "Sign a source key into existence, or one more row for it."),
+        "grant withdraw": Entry("granting", "withdraw", "Take a row or an advance approval back."),
+        "fact": Entry("fact", "fact", "State, list and withdraw facts."),
+        "rights": Entry("rights", "rights", "Show who may what, and why."),
+        "plan": Entry("rights", "plan", "Show which layers judge which class."),
+        "plan set": Entry("rights", "plan_set", "Sign other layers for a class."),
+    },
     "The record": {
         "log": Entry("log", "log", "List what happened."),
         "explain": Entry("explain", "explain", "Tell how a signal came about, signer by signer."),
@@ -76,7 +84,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "migrate": Entry("migrate", "migrate", "Move a house to another machine."),
     },
     "This machine": {
-        "key": Entry("key", "key", "Make and list human keys."),
+        "key": Entry("key", "key", "Make, show and revoke keys."),
         "config": Entry("machine", "config", "Show each setting and where it came from."),
         "doctor": Entry("machine", "doctor", "Test this computer and say what to do."),
         "completion": Entry("machine", "completion", "Print the completion script of a shell."),

@@ -17,7 +17,7 @@ from typing import Final
 from tallystick.evidence.solver import Atom, Ranks, grounded, holds_with
 from tallystick.facts.claim import CLOCK_UNCERTAINTY, PLACE_OVERLAP, SPEED_LIMIT, View
 from tallystick.facts.fact import Place, Point, Sighting
-from tallystick.facts.rule import IMPOSSIBLE_TRANSIT, Objection, entries
+from tallystick.facts.rule import entries
 from tallystick.facts.transit import EARTH_RADIUS_M, apart, gap_mm, time_between_ns
 
 # Sightings looked at: the nearest in time. Bounds the search: at most 17 things, each with 7 cells and 3 slots.
@@ -71,14 +71,6 @@ def conflict(view: View) -> tuple[int, ...]:
         if not search.fits([0, *rest]):
             kept = rest
     return entries(*(near[number - 1].entry for number in kept))
-
-
-def objection(view: View) -> Objection | None:
-    """The conflict as layer 3 says it."""
-    found = conflict(view)
-    if not found:
-        return None
-    return Objection(rule=IMPOSSIBLE_TRANSIT, facts=found, why="no places and times within their uncertainty fit together")
 
 
 def cells(place: Place) -> tuple[Place, ...]:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tallystick.facts.claim import PREDICATES, Claim, View, look
-from tallystick.facts.rule import Effect, Objection, object_to
+from tallystick.facts.rule import IMPOSSIBLE_TRANSIT, TWO_PLACES, Effect, Objection, object_to
 from tallystick.facts.rulefile import NO_RULES, RuleFile
 from tallystick.gate.question import Candidate, Evidence, Finding, Layer, Outcome, SliceQuestion
 
+NO_STORY: Final = "no places and times within their uncertainty fit together"
 _PASS: Final = Finding(layer=Layer.DETERMINISTIC, outcome=Outcome.PASS)
 _UNAVAILABLE: Final = Finding(layer=Layer.DETERMINISTIC, outcome=Outcome.UNAVAILABLE, why="the fact store did not answer")
 
@@ -42,12 +43,15 @@ class Deterministic:
             return _UNAVAILABLE
         if evidence.slice.key.key_id != candidate.signal.kid:
             raise AssertionError("the slice is about another key")
-        found = self.objections(look(claim_of(candidate), evidence.slice))
+        found = self.objections(look(claim_of(candidate), evidence.slice), evidence.conflict)
         return _finding(found) if found else _PASS
 
-    def objections(self, view: View) -> tuple[Objection, ...]:
-        """Everything that speaks against it: what refuses first, in the order of the rules, then what holds."""
-        return object_to(view) + self.rules.object_to(view)
+    def objections(self, view: View, conflict: tuple[int, ...] = ()) -> tuple[Objection, ...]:
+        """Everything that speaks against it: the rules of the house, a conflict that a search found, the owner's rules, what holds last."""
+        found = object_to(view)
+        if conflict and not any(each.rule in (TWO_PLACES, IMPOSSIBLE_TRANSIT) for each in found):
+            found += (Objection(rule=IMPOSSIBLE_TRANSIT, facts=conflict, why=NO_STORY),)
+        return found + self.rules.object_to(view)
 
 
 def claim_of(candidate: Candidate) -> Claim:

@@ -90,9 +90,13 @@ class Match:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """The answer to a question: the field that belongs to its kind is set."""
+    """The answer to a question: the field that belongs to its kind is set.
+
+    `conflict`: with a slice, the sightings that no story has together with the candidate, where somebody searched for one.
+    """
 
     slice: Slice | None = None
+    conflict: tuple[int, ...] = ()
     matches: tuple[Match, ...] = ()
     confidence_ppm: int | None = None
 

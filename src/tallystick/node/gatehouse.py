@@ -57,7 +57,8 @@ def settled_plan(store: Store, settings: Settings) -> Settled:
 def open_gate(machine: Machine, effects: Effects, clock: Callable[[], int]) -> Gate:
     """Make the gate of a machine; where the plan is not the recorded one, record it.
 
-    Raises: Misuse: a plan that cannot be, naming the setting.  Malformed: the rule file, with its line.  Unavailable.
+    Raises: Misuse: a plan that cannot be, naming the setting.  Malformed: the rule file, with its line.  Unavailable: the ledger; or
+        clingo is wanted (setting `reason`) and not installed.
     """
     store, settings = machine.store, machine.settings
     layers: dict[Layer, GateLayer] = {Layer.DETERMINISTIC: Deterministic(rules=read_rules_file(machine.home.path))}
@@ -83,4 +84,8 @@ def open_gate(machine: Machine, effects: Effects, clock: Callable[[], int]) -> G
         layers=layers,
         rate=settings.rate_key,
     )
+    if settings.reason:
+        from tallystick.node.searching import searched  # needs clingo, which is an extra
+
+        keeper.search = searched
     return Gate(keeper=keeper, settled=settled)

@@ -25,7 +25,7 @@ from tallystick.gate.gate import judge as walk_layers
 from tallystick.gate.opening import BodyDigest, Opening, open_signal, parse_opening
 from tallystick.gate.plan import Layers, Plan, plan_of
 from tallystick.gate.provenance import COMPLETED, NOTHING, OUT_OF_NOWHERE, Link, Unlinked, check_reference, link
-from tallystick.gate.question import Candidate, GateLayer, Layer
+from tallystick.gate.question import Candidate, Evidence, GateLayer, Layer
 from tallystick.gate.signal import EntryRef, ProvenSignal, Signal, parse_signal
 from tallystick.keys import KeyId, Signer
 from tallystick.keys.cose import parse_sign1
@@ -113,6 +113,7 @@ class Gatekeeper:
         self._plan = plan if plan is not None else plan_of({}, built=self._built)
         self._runs: dict[Layers, tuple[GateLayer, ...]] = {}
         self.releases: Releases | None = None
+        self.search: Callable[[Candidate, Evidence], Evidence] | None = None
         self.actions_of: Callable[[str], ActionClass | None] = VERBS.get
         self.counts = {"gate_allowed": 0, "gate_held": 0, "gate_refused": 0}
 
@@ -328,6 +329,8 @@ class Gatekeeper:
             while True:
                 try:
                     answer = self._memory.evidence(kid, question)
+                    if self.search is not None and answer is not None:
+                        answer = self.search(candidate, answer)
                 except Unavailable as error:
                     log.warning("the fact store did not answer", extra={"reason": error.message})
                     answer = None

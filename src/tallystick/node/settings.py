@@ -150,6 +150,12 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         doc="Signals a second that the gate takes of one key, and 20 seconds' worth at once; 0 takes all.",
     ),
     Setting(
+        name="reason",
+        kind=Kind.SWITCH,
+        default="false",
+        doc="Search uncertain places and clocks for a story in which every sighting of a key is true (extra `[reason]`).",
+    ),
+    Setting(
         name="gate_socket",
         kind=Kind.PATH,
         default="",
@@ -241,6 +247,7 @@ class Settings:
     rate_user: int
     rate_interface: int
     rate_key: int
+    reason: bool
     gate_socket: Path
     gate_group: str
     reserve_mib: int

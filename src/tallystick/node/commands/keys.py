@@ -15,10 +15,12 @@ from tallystick.node.rotating import current_keys, rotate
 from tallystick.node.rotation import Use
 from tallystick.node.settings import Settings
 from tallystick.node.witnesses import appoint
+from tallystick.pair.message import LABEL_FORM
 from tallystick.pair.pairing import Role
 from tallystick.pair.statement import ReplaceAdmins, encode_statement
 from tallystick.primitives import sha256
 from tallystick.vault import recovery_from_text
+from tallystick.vault.source import SourceKey
 
 MIN_PASSPHRASE = 8
 
@@ -35,8 +37,13 @@ def _view(key: HumanKey, number: int | None, created_ns: int) -> dict[str, Any]:
     }
 
 
-def key_new(settings: Settings, *, label: str, passphrase: Passphrase, scripted: bool) -> dict[str, Any]:
-    """A new human key, locked by a passphrase. Raises: Misuse: too short a passphrase."""
+def key_new(settings: Settings, *, label: str, passphrase: Passphrase, scripted: bool, source: bool = False) -> dict[str, Any]:
+    """A new human key, locked by a passphrase; or one for a source that runs on this machine. Raises: Misuse: too short a passphrase."""
+    if source:
+        if not LABEL_FORM.fullmatch(label):
+            raise Misuse("a source key has a label", "name what it is: --label front-door (letters, digits, dot, dash, underscore)")
+        with Machine.open_or_create(settings, Role.CLIENT) as machine:
+            return _source_view(machine.vault.new_source(label, now_ns=time.time_ns()), None)
     words = passphrase(f"a new human key {label}".rstrip())
     if len(words) < MIN_PASSPHRASE:
         raise Misuse(f"a passphrase has at least {MIN_PASSPHRASE} characters", "take several words")
@@ -45,14 +52,29 @@ def key_new(settings: Settings, *, label: str, passphrase: Passphrase, scripted:
     return _view(key, None, time.time_ns())
 
 
+def _source_view(key: SourceKey, number: int | None) -> dict[str, Any]:
+    return {
+        "number": number,
+        "key": str(key.key_id),
+        "label": key.label,
+        "kind": "source",
+        "key_class": "file",
+        "created_ns": key.created_ns,
+        "public": key.public.cose_key().hex(),
+    }
+
+
 def key_ls(settings: Settings) -> dict[str, Any]:
-    """The human keys in this machine's vault."""
+    """The human keys and the source keys in this machine's vault."""
     with Machine.open(settings) as machine:
         keys = []
         for key in machine.vault.humans():
             row = machine.store.key(key.key_id)
             entry = None if row is None else machine.store.entry(row.introduced)
             keys.append(_view(key, None if row is None else row.number, 0 if entry is None else entry.event.time_ns))
+        for source in machine.vault.sources():
+            row = machine.store.key(source.key_id)
+            keys.append(_source_view(source, None if row is None else row.number))
     return {"keys": keys}
 
 
