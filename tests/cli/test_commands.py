@@ -42,6 +42,7 @@ LINES: dict[str, list[str]] = {
     "mv": ["mv", "attic:/x", "/y"],
     "verb ls": ["verb", "ls"],
     "verb run": ["verb", "run", "reboot", "--input", "FILE"],
+    "emit": ["emit", "--key", "camera", "--class", "sensor", "--action", "read", "--verb", "camera.frame", "--body", "FILE"],
     "log": ["log"],
     "explain": ["explain", "7"],
     "log prove": ["log", "prove", "42", "-o", "fresh"],

@@ -136,6 +136,23 @@ class Commands(Protocol):
     def explain(self, settings: Settings, *, signal: str, house: str | None, quick: bool, all_now: bool, proofs: Path | None) -> Result:
         """The story of a signal: of this machine's own ledger, or of `house`. `proofs`: where its evidence is written."""
 
+    def emit(
+        self,
+        settings: Settings,
+        *,
+        key: str,
+        signal_class: str,
+        action: str,
+        verb: str,
+        target: str | None,
+        body: str | None,
+        place: str | None,
+        prev: tuple[str, ...],
+        deliver_to: tuple[str, ...],
+        house: str,
+    ) -> Result:
+        """Sign a signal with a source key of this machine; hand it to the gate of this house, or of the one it is paired with."""
+
     def erase(
         self,
         settings: Settings,

@@ -24,7 +24,9 @@ def key() -> None:
 
 @command("new", example="tally key new --label jean\ntally key new --source --label front-door")
 @click.option("--label", default="", metavar="TEXT", help="Whose key it is; of a source what it is called.")
-@click.option("--source", is_flag=True, help="For a source that runs on this machine: a camera, a cron job, a feed, an agent. No passphrase.")
+@click.option(
+    "--source", is_flag=True, help="For a source that runs on this machine: a camera, a cron job, a feed, an agent. No passphrase."
+)
 @passphrase_fd
 def new(call: Call, label: str, source: bool, passphrase_fd: int | None) -> None:
     """Make a human key, locked by a passphrase that every signature asks for; or the key of a source, which signs by itself."""
@@ -43,7 +45,9 @@ def _show_new(result: Result, out: Out) -> None:
 
 
 @command("ls", example="tally key ls --json\ntally key ls --house\ntally key ls --house attic")
-@click.option("--house", is_flag=False, flag_value="", metavar="[HOUSE]", help="The keys that a house knows: this home's own, or that one's.")
+@click.option(
+    "--house", is_flag=False, flag_value="", metavar="[HOUSE]", help="The keys that a house knows: this home's own, or that one's."
+)
 def ls(call: Call, house: str | None) -> None:
     """List the human and source keys in this machine's vault; with --house every key that a house knows."""
     if house is not None:
@@ -70,7 +74,9 @@ def _show_suspended(waiting: Sequence[Result], out: Out) -> None:
 
 @command("show", example="tally key show front-door\ntally key show '#12' --house attic --json")
 @click.argument("key_", metavar="KEY")
-@click.option("--house", default="", metavar="HOUSE", help="As this house knows it. Default: this home's own, or the only one it is paired with.")
+@click.option(
+    "--house", default="", metavar="HOUSE", help="As this house knows it. Default: this home's own, or the only one it is paired with."
+)
 def show(call: Call, key_: str, house: str) -> None:
     """Tell what a key is and may: its rows, when and where, who signed it in, what is known of it, what happened to it."""
     emit("key show", call.behind.key_show(call.settings(), key=key_, house=house), as_json=call.as_json, render=_show_key)
@@ -114,18 +120,18 @@ def _show_key(result: Result, out: Out) -> None:
         out.table(("GRANT", "CLASSES", "ACTIONS", "TARGETS", "SCHEDULE", "EXPIRES", "BY"), rows, empty="")
     if k["scopes"]:
         out.line()
-        rows = [
+        scopes = [
             (s["scope"], s["state"], s["verb"], ", ".join(s["targets"]) or "every one", _uses(s["uses_left"]), when(s["until_ns"]))
             for s in k["scopes"]
         ]
-        out.table(("SCOPE", "STATE", "VERB", "TARGETS", "USES", "UNTIL"), rows, empty="")
+        out.table(("SCOPE", "STATE", "VERB", "TARGETS", "USES", "UNTIL"), scopes, empty="")
     if k["facts"]:
         out.line()
         out.table(FACT_HEADERS, [fact_row(each) for each in k["facts"]], empty="")
     if k["changes"]:
         out.line()
-        rows = [(str(c["entry"]), when(c["time_ns"]), c["kind"], c["by"] or "-") for c in k["changes"]]
-        out.table(("ENTRY", "TIME", "WHAT", "BY"), rows, empty="")
+        changes = [(str(c["entry"]), when(c["time_ns"]), c["kind"], c["by"] or "-") for c in k["changes"]]
+        out.table(("ENTRY", "TIME", "WHAT", "BY"), changes, empty="")
 
 
 def _uses(left: int | None) -> str:
@@ -165,9 +171,7 @@ def resume(call: Call, key_: str, house: str, passphrase_fd: int | None) -> None
         "key resume",
         result,
         as_json=call.as_json,
-        render=lambda shown, out: out.line(
-            f"#{shown['number']} {shown['label']}".rstrip() + f" stands again (entry {shown['entry']})."
-        ),
+        render=lambda shown, out: out.line(f"#{shown['number']} {shown['label']}".rstrip() + f" stands again (entry {shown['entry']})."),
     )
 
 

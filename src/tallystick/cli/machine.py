@@ -22,7 +22,8 @@ def config(call: Call) -> None:
     At a house also which layers judge which class, and why: that is settings and record together (`tally plan`).
     """
     settings = call.settings()
-    plan = call.behind.config_plan(settings)["classes"]
+    # What needs no house loads none.
+    plan = call.behind.config_plan(settings)["classes"] if (settings.home / "house.sqlite").exists() else []
     emit("config", {"settings": settings.rows(), "plan": plan}, as_json=call.as_json, render=_show_config)
 
 

@@ -68,6 +68,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "plan set": Entry("rights", "plan_set", "Sign other layers for a class."),
     },
     "The record": {
+        "emit": Entry("emitting", "emit_signal", "Hand a signal of a source to the gate."),
         "log": Entry("log", "log", "List what happened."),
         "explain": Entry("explain", "explain", "Tell how a signal came about, signer by signer."),
         "log prove": Entry("record", "prove", "Write the proof that an entry is in the log."),

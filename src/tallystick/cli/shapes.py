@@ -274,6 +274,14 @@ SHAPES: Final[Mapping[str, Shape]] = {
     "mv": {"house": TEXT, "path": TEXT, "target": TEXT, "entry": NUMBER},
     "log": ENTRY,  # one object a line, without end under --follow
     "erase": {"erased": NUMBER, "first": MAYBE_NUMBER, "last": MAYBE_NUMBER, "entry": MAYBE_NUMBER, "reason": TEXT},
+    "emit": {
+        "verdict": TEXT,  # allowed held refused
+        "entry": MAYBE_NUMBER,  # null: its key is not known, and it was only counted
+        "proposal": MAYBE_NUMBER,  # the entry that waits for a human
+        "reduced": SWITCH,  # confidence was low
+        "reference": TEXT,  # how others name it in --prev
+        "key": TEXT,
+    },
     "log prove": {"file": TEXT, "entry": NUMBER, "size": NUMBER, "leaf_hash": TEXT},
     "log check": {"ok": SWITCH, "entry": NUMBER, "size": NUMBER, "origin": TEXT, "leaf_hash": TEXT, "unchecked": TEXTS},
     "log export": {

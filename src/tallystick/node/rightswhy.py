@@ -70,7 +70,7 @@ def plan_view(store: Store, settings: Settings) -> dict[str, Any]:
         if name in written:
             why += f"; {written[name][1]} says {written[name][0]}"
         classes.append({"class": name, "layers": [layer.value for layer in plan.resolve(name)], "why": why})
-    return {"entry": entry, "classes": classes}
+    return {"entry": entry, "classes": classes, "plan": {name: list(layers) for name, layers in plan.words().items()}}
 
 
 def why_view(store: Store, house: KeyId, query: Mapping[str, str], now_ns: int) -> dict[str, Any]:

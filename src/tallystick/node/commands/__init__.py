@@ -12,6 +12,7 @@ _MODULES: Final = {
     "copies": ("backup", "restore", "restore_owner"),
     "moving": ("migrate_receive", "migrate_send", "migrate_ticket", "migrate_to"),
     "reopening": ("restore_pair", "restore_show", "restore_sign"),
+    "emitting": ("emit",),
     "erasing": ("erase",),
     "explaining": ("explain",),
     "files": ("get", "give_up", "ls", "mv", "put", "rm", "uploads", "versions"),
