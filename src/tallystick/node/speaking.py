@@ -46,7 +46,7 @@ class SignalSource:
     def __init__(self, signer: Signer, house: KeyId, *, clock: Callable[[], int] = time.time_ns) -> None:
         """`house`: the house id, for which alone the signals are good.  `clock`: UTC nanoseconds."""
         self._signer = signer
-        self._clock = clock
+        self.clock = clock
         self._lock = threading.Lock()
         self._process = 0
         self._stream, self._n = b"", 0
@@ -118,7 +118,7 @@ class SignalSource:
             action=action,
             verb=verb,
             commitments=commitments,
-            issued_at_ns=self._clock(),
+            issued_at_ns=self.clock(),
             stream=stream,
             n=n,
             prev=tuple(each.reference if isinstance(each, SignedSignal) else each for each in prev),
