@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tallystick.errors import Malformed, Misuse
+from tallystick.errors import Malformed, Misuse, Refused
 from tallystick.gate.question import Finding, Layer, Outcome
 from tallystick.gate.signal import EntryRef
 from tallystick.keys.cose import parse_sign1
@@ -15,6 +15,7 @@ from tallystick.ledger.said import approval_flaw
 from tallystick.ledger.story import How, Signature
 from tallystick.ledger.story import explain as story_of
 from tallystick.node.explaining import Told, entry_of, explain
+from tallystick.node.rejudging import Rejudging
 from tallystick.primitives import sha256
 from tests.gate.world import seed
 from tests.story.memory import Entries
@@ -39,7 +40,8 @@ def line(found: Told, words: str) -> str:
 
 def test_the_incident_word_for_word(place: Village) -> None:
     """A deletion, because a skill trusted a camera that was elsewhere: signer by signer, as a person reads it."""
-    assert "\n".join(told(place, incident(place)).lines) + "\n" == GOLDEN.read_text()
+    found = told(place, incident(place), rejudge=Rejudging(place.machine))
+    assert "\n".join(found.lines) + "\n" == GOLDEN.read_text()
 
 
 def test_the_short_account_has_the_sentences_of_the_design(place: Village) -> None:
@@ -228,6 +230,34 @@ def test_what_the_layers_say_now(place: Village) -> None:
     assert "  now: Crypto auth noted a revoked key and rejected it (entry 17)" in found.lines
     assert "  now: Crypto auth could not judge: its opening was erased" in found.lines
     assert "  fact, entry 17: key-revoked" in found.lines
+
+
+def test_the_layers_judge_anew_with_what_is_known_today(place: Village) -> None:
+    """Retired later: still believed, with a remark. Compromised from before on: not. Suspended: not. Erased: cannot be judged."""
+    place.introduce("camera", "sensor")
+    rejudge = Rejudging(place.machine)
+
+    def says(sent: Sent) -> list[tuple[str, str, str]]:
+        return [(each.layer.value, each.outcome.value, each.rule) for each in rejudge(sent.entry)]
+
+    early = place.say("camera", "sensor", "metadata", "camera.frame", target="/v1/files/x")
+    late = place.say("camera", "sensor", "metadata", "camera.frame", target="/v1/files/x")
+    clean = [("crypto", "pass", ""), ("deterministic", "pass", "")]
+    assert says(early) == says(late) == clean
+    place.fact("liveness", "failed", about="camera")
+    place.erase(early.entry)
+    assert says(early) == [("crypto", "pass", ""), ("deterministic", "unavailable", "")]
+    place.revoke("camera", "retired")
+    assert says(late)[0] == ("crypto", "pass", "")
+    assert rejudge(late.entry)[0].why.startswith("its key was retired later")
+    place.introduce("other", "sensor")
+    first = place.say("other", "sensor", "metadata", "camera.frame")
+    second = place.say("other", "sensor", "metadata", "camera.frame")
+    place.revoke("other", "compromised", since=second.entry)
+    assert says(first) == clean
+    assert says(second) == [("crypto", "reject", "compromised"), ("deterministic", "reject", "revoked-or-expired")]
+    with pytest.raises(Refused):
+        rejudge(0)
 
 
 def test_a_signature_that_does_not_hold_proves_no_link(place: Village) -> None:

@@ -47,7 +47,22 @@ _LAYERS: Final[Mapping[str, str]] = {
     "deterministic": "Deterministic auth",
     "probabilistic": "Probabilistic auth",
 }
-PHRASES: Final[Mapping[str, str]] = {"liveness": "liveness failure", "revoked": "a revoked key", "expired": "an expired key"}
+PHRASES: Final[Mapping[str, str]] = {
+    "liveness": "liveness failure",
+    "liveness-contradiction": "liveness failure",
+    "revoked": "a revoked key",
+    "expired": "an expired key",
+    "suspended": "a suspended key",
+    "compromised": "a compromised key",
+    "class": "a class its key may not speak as",
+    "signature": "a signature that does not hold",
+    "unknown-key": "an unknown key",
+    "revoked-or-expired": "a revoked or expired key",
+    "class-not-allowed": "a class its key may not speak as",
+    "outside-schedule": "a time outside the key's schedule",
+    "outside-place": "a place where the key may not be",
+    "two-places": "two places at once",
+}
 
 
 def utc(time_ns: int) -> str:
@@ -88,7 +103,7 @@ def layer_sentence(layer: str, outcome: str, what: str) -> str:
     name = _LAYERS.get(layer, f"The layer {layer}")
     match outcome:
         case "pass":
-            return f"{name} passed it"
+            return f"{name} passed it" + (f" ({what})" if what else "")
         case "reject":
             return f"{name} noted {what} and rejected it" if what else f"{name} rejected it"
         case "noted":

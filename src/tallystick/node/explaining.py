@@ -154,9 +154,10 @@ def explain(
         if ledger.event(index) is None:
             raise Misuse(f"there is no entry {index}", f"this ledger has {store.size()} entries, counted from 0")
         story = story_of(ledger, index, verify=None if quick else in_threads, max_steps=max_steps)
-        now = _opinions(story, rejudge, all_now=all_now)
-        persons = _persons(store, story)
         clear = {step.entry: each for step in story.steps if (each := ledger.clear(step)) is not None}
+    now = _opinions(story, rejudge, all_now=all_now)  # its slices are moments of their own
+    with store.moment():
+        persons = _persons(store, story)
         known = Known(persons=persons, clear=_with_erasures(store, clear), facts=_facts(store, story, now), now=now)
     return Told(story=story, known=known)
 

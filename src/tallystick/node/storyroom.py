@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from tallystick.node.door import Answer, Call, Route, json_answer, route
 from tallystick.node.explaining import entry_of, explain
 from tallystick.node.records import query_event
+from tallystick.node.rejudging import Rejudging
 from tallystick.node.storyanswers import Explained
 from tallystick.node.storyview import explained
 
@@ -46,5 +47,12 @@ class _StoryRoom:
     def _told(self, call: Call) -> Explained:
         store = self._house.machine.store
         index = entry_of(store, call.query.get("signal", ""))
-        told = explain(store, index, quick=call.query.get("quick") == "1", all_now=call.query.get("now") == "1", max_steps=MAX_STEPS)
+        told = explain(
+            store,
+            index,
+            rejudge=Rejudging(self._house.machine),
+            quick=call.query.get("quick") == "1",
+            all_now=call.query.get("now") == "1",
+            max_steps=MAX_STEPS,
+        )
         return explained(store, told)

@@ -12,10 +12,11 @@ from tallystick.node.commands.here import run
 from tallystick.node.commands.record import newest_checkpoint
 from tallystick.node.commands.where import the_house
 from tallystick.node.evidence import export_these
-from tallystick.node.explaining import Rejudge, entry_of
+from tallystick.node.explaining import entry_of
 from tallystick.node.files import write_new
 from tallystick.node.machine import Machine
 from tallystick.node.records import query_event
+from tallystick.node.rejudging import Rejudging
 from tallystick.node.remote import HouseClient
 from tallystick.node.settings import Settings
 from tallystick.node.storyanswers import Explained
@@ -41,7 +42,7 @@ def explain(settings: Settings, *, signal: str, house: str | None, quick: bool, 
         raise Refused(f"{proofs} exists", "choose another name; evidence is never written over")
     with Machine.open(settings) as machine:
         index = entry_of(machine.store, signal)
-        told = explaining.explain(machine.store, index, rejudge=rejudge_of(machine), quick=quick, all_now=all_now)
+        told = explaining.explain(machine.store, index, rejudge=Rejudging(machine), quick=quick, all_now=all_now)
         if proofs is not None:
             _prove(settings, machine, told.story, proofs)
         found = explained(machine.store, told)
@@ -49,11 +50,6 @@ def explain(settings: Settings, *, signal: str, house: str | None, quick: bool, 
         event, opening = query_event(query, [{"index": index}], time.time_ns(), "local", what="explain")
         machine.store.append(event, openings=(opening,)).result()
     return _result(found, proofs, began)
-
-
-def rejudge_of(machine: Machine) -> Rejudge | None:
-    """What the layers of this house would say today. None: nobody here can tell."""
-    return None
 
 
 def _result(found: Explained, proofs: Path | None, began: float) -> dict[str, Any]:
