@@ -43,7 +43,9 @@ class _RightsRoom:
     async def rights(self, call: Call) -> Answer:
         """The matrix."""
         machine = self._house.machine
-        return json_answer(await asyncio.to_thread(matrix_view, machine.store, machine.vault.machine.signing.public.key_id))
+        return json_answer(
+            await asyncio.to_thread(matrix_view, machine.store, machine.vault.machine.signing.public.key_id, self._house.clock())
+        )
 
     async def why(self, call: Call) -> Answer:
         """Why a key may do something, or not."""

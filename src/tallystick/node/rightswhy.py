@@ -29,23 +29,24 @@ from tallystick.storage.sqlite import Store
 ANY_VERB: Final = "any.any"  # no signal has it: a scope is for one verb
 
 
-def matrix_view(store: Store, house: KeyId) -> dict[str, Any]:
-    """Key x action. `yes`: for all its classes and targets; `some`: for some; `ask`: a human is asked; `no`."""
+def matrix_view(store: Store, house: KeyId, now_ns: int) -> dict[str, Any]:
+    """Key x action. `yes`: for whatever target, at any time; `some`: for some; `ask`: a human is asked; `no`."""
     memory, keys = _memory(store, house), store.keys()
     rows = []
     for row in keys:
         known = memory.key(row.key_id)
         if known is None or row.kind not in ("human", "machine", "source"):
             continue
-        cells = {action.value: _cell(known.rights, action) for action in ActionClass}
+        cells = {action.value: _cell(known.rights, action, now_ns) for action in ActionClass}
         rows.append({"number": row.number, "key": str(row.key_id), "label": row.label, "kind": row.kind, "state": row.state, **cells})
     return {"keys": rows}
 
 
-def _cell(rights: Rights, action: ActionClass) -> str:
+def _cell(rights: Rights, action: ActionClass, now_ns: int) -> str:
     if not rights.halted:
-        allowing = [grant for grant in rights.grants if action in grant.actions]
-        if any(grant.plain for grant in allowing):
+        over = [grant.expires_ns is not None and grant.expires_ns <= now_ns for grant in rights.grants]
+        allowing = [grant for grant, late in zip(rights.grants, over, strict=True) if action in grant.actions and not late]
+        if any(not grant.targets and not grant.schedule for grant in allowing):
             return "yes"
         if allowing:
             return "some"

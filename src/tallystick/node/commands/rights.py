@@ -60,7 +60,14 @@ def fact_ls(settings: Settings, *, key: str, predicate: str, every: bool, house:
 
 def rights_ls(settings: Settings, *, house: str) -> dict[str, Any]:
     """The matrix."""
-    return _read(settings, house, "/v1/rights", "house.rights", answers.Matrix, lambda machine: matrix_view(machine.store, _own(machine)))
+    return _read(
+        settings,
+        house,
+        "/v1/rights",
+        "house.rights",
+        answers.Matrix,
+        lambda machine: matrix_view(machine.store, _own(machine), time.time_ns()),
+    )
 
 
 def rights_why(settings: Settings, *, query: Mapping[str, str], house: str) -> dict[str, Any]:
