@@ -53,7 +53,7 @@ def test_the_short_account_has_the_sentences_of_the_design(place: Village) -> No
         "The classification was signed by key #6 (vision-skill).",
         "The sensor data was signed by key #5 (camera-feed).",
         "Sensory auth noted liveness failure.",
-        "Deterministic auth noted impossible transit and rejected it (entry 6).",
+        "Deterministic auth noted impossible transit and rejected it (fact: entry 6).",
         "Key #5 was later revoked.",
     ):
         assert sentence in account
@@ -227,7 +227,7 @@ def test_what_the_layers_say_now(place: Village) -> None:
 
     found = told(place, deletion, rejudge=rejudge)
     assert asked == [11, 7, 10]
-    assert "  now: Crypto auth noted a revoked key and rejected it (entry 17)" in found.lines
+    assert "  now: Crypto auth noted a revoked key and rejected it (fact: entry 17)" in found.lines
     assert "  now: Crypto auth could not judge: its opening was erased" in found.lines
     assert "  fact, entry 17: key-revoked" in found.lines
 

@@ -7,16 +7,18 @@ from typing import Final
 
 import click
 
+from tallystick.canonical import decode
 from tallystick.cli.command import Call, command
 from tallystick.cli.output import Out
 from tallystick.cli.shapes import SHAPES, Result, check
 from tallystick.cli.text import NS, printable, when
-from tallystick.errors import Misuse
+from tallystick.errors import Malformed, Misuse
 
 _AGO: Final = re.compile(r"([1-9][0-9]{0,8})(s|m|h|d)")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _HEX: Final = re.compile(r"[0-9a-f]{32,}")
 SHORT_HEX: Final = 12
+WHO_COLUMNS: Final = 16
 # Hashes, keys and signatures that a person cannot use at a glance.
 _IN_JSON_ONLY: Final = frozenset(
     [
@@ -44,8 +46,16 @@ _IN_JSON_ONLY: Final = frozenset(
         "subject",
         "log_name",
         "actor",
+        "fork",
+        "commitment",
+        "place",
+        "preconditions",
+        "template",
+        "result",
+        "depth",
     ]
 )
+_TIMES: Final = frozenset(("expires", "observed", "until"))
 _MOMENT: Final = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S")
 
 
@@ -75,6 +85,7 @@ def since(text: str, now_ns: int) -> int:
 @click.option("--key", metavar="KEY", help="Only entries by this key: KeyId or #12.")
 @click.option("--action", metavar="ACTION", help="Only commands of this class: metadata, read, egress, propose, write, admin.")
 @click.option("--verdict", type=click.Choice(["allow", "propose", "refuse", "hold"]), help="Only commands that were judged so.")
+@click.option("--signal", metavar="SIGNAL", help="Only what is about this signal: an entry, or 8 or more digits of its reference.")
 @click.option("--target", metavar="PATH", help="Only commands for this path: /papers/a.pdf, or /papers/* for all below it.")
 @click.option("--since", "since_", metavar="TIME", help="Only entries since then: 10m, 2h, 7d, or a date and time.")
 @click.option("--until", "until_", metavar="TIME", help="Only entries until then.")
@@ -100,13 +111,45 @@ def log(
 
 
 def entry_line(entry: Result) -> str:
-    """`    12  2026-11-22 07:08:09  severed             laptop        reason=lost`"""
+    """`    12  2026-11-22 07:08:09  severed             laptop            reason=lost`"""
     fields = dict(entry["fields"])
     signal = fields.pop("signal", None)
     words = [str(signal["verb"])] if isinstance(signal, dict) and "verb" in signal else []
-    words += [f"{name}={_brief(value)}" for name, value in fields.items() if name not in _IN_JSON_ONLY]
+    words += [f"{name}={_said(name, value)}" for name, value in fields.items() if name not in _IN_JSON_ONLY and value not in ([], {})]
     who = printable(entry["name"] or _brief(entry["pair"] or entry["key"] or "-"))
-    return f"{entry['index']:>6}  {when(entry['time_ns'])}  {entry['kind']:<20}  {who:<{SHORT_HEX}}  {'  '.join(words)}".rstrip()
+    return f"{entry['index']:>6}  {when(entry['time_ns'])}  {entry['kind']:<20}  {who:<{WHO_COLUMNS}}  {'  '.join(words)}".rstrip()
+
+
+def _said(name: str, value: object) -> str:
+    """A field as it reads aloud: times as times, lists as words, long ones as their number."""
+    match name, value:
+        case _, int(time_ns) if name in _TIMES:
+            return when(time_ns)
+        case "value", str(raw):
+            return _clear(raw)
+        case "items", list(rows):
+            return ",".join(str(row[0]) for row in rows[:8] if isinstance(row, list) and row) + (",..." if len(rows) > 8 else "")
+        case "matches", list(rows):
+            return ",".join(f"{row[0]}:{row[1]}" for row in rows[:8] if isinstance(row, list) and len(row) > 1)
+        case "signers", list(keys):
+            return str(len(keys))
+        case "context", [int(begun), int(last), _]:
+            return f"{begun}-{last}"
+        case "plan", dict(plan):
+            return "; ".join(f"{word}: {'+'.join(map(str, layers))}" for word, layers in plan.items() if isinstance(layers, list))
+        case _, list(each) if all(isinstance(one, str | int) and not isinstance(one, bool) for one in each):
+            return _brief(",".join(map(str, each)))
+        case _:
+            return _brief(value)
+
+
+def _clear(raw: str) -> str:
+    """A fact's value, which stands in clear in the ledger: a text, a number, yes or no."""
+    try:
+        value = decode(bytes.fromhex(raw))
+    except (ValueError, Malformed):
+        return _brief(raw)
+    return _brief({True: "yes", False: "no"}[value] if isinstance(value, bool) else value if isinstance(value, str | int) else raw)
 
 
 def _brief(value: object) -> str:

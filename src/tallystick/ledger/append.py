@@ -6,13 +6,10 @@ node hash per leaf, whatever the size.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Self
 
 from tallystick.errors import Malformed
-from tallystick.primitives import SHA256
-from tallystick.tlog.tree import HASH_BYTES, MAX_SIZE, edge_root
-
-_new: Final = SHA256.new
+from tallystick.tlog.tree import HASH_BYTES, MAX_SIZE, edge_root, parents
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +29,7 @@ class Tree:
         if size > MAX_SIZE:
             raise AssertionError("a tree has less than 2**63 leaves")
         left, edge, roots = list(self.edge), list[bytes](), list[bytes]()
-        row, bits, new = list(leaf_hashes), self.size, _new
+        row, bits = list(leaf_hashes), self.size
         while row:  # the nodes of one level that are new, from the leaves upwards
             if level == 0:
                 roots = row[:]
@@ -40,7 +37,7 @@ class Tree:
                 row.insert(0, left.pop())
             if len(row) & 1:
                 edge.append(row.pop())
-            row = [new(b"\x01" + one + other).digest() for one, other in zip(row[::2], row[1::2], strict=True)]
+            row = parents(row)
             bits >>= 1
             level -= 1
         return type(self)(size, (*left, *reversed(edge))), roots

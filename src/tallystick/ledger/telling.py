@@ -405,11 +405,11 @@ def _count(number: int, noun: str) -> str:
 
 
 def _entries(facts: tuple[int, ...]) -> str:
-    """` (entries 6, 8)`: what a rule rests on."""
+    """` (facts: entries 6, 8)`: what a rule rests on."""
     if not facts:
         return ""
     named = ", ".join(map(str, facts[:MAX_ENTRIES])) + (f" and {len(facts) - MAX_ENTRIES} more" if len(facts) > MAX_ENTRIES else "")
-    return f" ({'entry' if len(facts) == 1 else 'entries'} {named})"
+    return f" (fact: entry {named})" if len(facts) == 1 else f" (facts: entries {named})"
 
 
 def _signature(signature: Signature) -> str:

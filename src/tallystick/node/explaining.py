@@ -75,6 +75,12 @@ def entry_of(store: Store, text: str) -> int:
     return found[0]
 
 
+def entries_about(store: Store, index: int) -> tuple[int, ...]:
+    """The signal of an entry and everything that was recorded about it, rising. Raises: Malformed: it holds no signal.  Unavailable."""
+    with store.moment():
+        return story_of(_Ledger(store), index, verify=None, max_steps=1).entries
+
+
 def _reference_at(store: Store, index: int) -> str:
     row = store.entry(index)
     try:

@@ -1,12 +1,13 @@
 """Pages of the ledger for people and programs: filters, and the newest or the next entries."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from tallystick.canonical import encode
 from tallystick.errors import Misuse
 from tallystick.ledger.event import Event, Kind
+from tallystick.node.explaining import entries_about, entry_of
 from tallystick.node.targets import target_of
 from tallystick.node.view import entry_json, kind_of
 from tallystick.primitives import sha256
@@ -80,6 +81,10 @@ def page_of(store: Store, query: Mapping[str, Any], *, pair: bytes | None = None
     Who may see one pair only learns nothing of others either: not what they are called, and not whether they or a key exist.
     Raises: Misuse, Refused.
     """
+    limit = min(whole_number(query.get("limit") or 50), MAX_PAGE) or 1
+    if query.get("signal"):
+        about = [row for row in rows_about(store, query, pair) if pair in (None, row.event.blob("pairing") or row.event.blob("pair"))]
+        return [entry_json(row, names_of(store, pair), reader=pair) for row in about[:limit]]
     if pair is None:
         filters = filters_of(store, query)
     else:
@@ -87,8 +92,6 @@ def page_of(store: Store, query: Mapping[str, Any], *, pair: bytes | None = None
             filters = filters_of(store, {name: value for name, value in query.items() if name != "pair"}) | {"pair": pair}
         except UnknownKeyError:
             return []
-    limit = min(whole_number(query.get("limit") or 50), MAX_PAGE) or 1
-    rows: tuple[EntryRow, ...]
     if query.get("after") is not None:
         rows = store.entries(whole_number(query["after"]), limit=limit, **filters)
     else:
@@ -98,15 +101,54 @@ def page_of(store: Store, query: Mapping[str, Any], *, pair: bytes | None = None
     return [entry_json(row, names, reader=pair) for row in rows]
 
 
+def rows_about(store: Store, query: Mapping[str, Any], pair: bytes | None = None) -> list[EntryRow]:
+    """The entries about one signal, rising: it, its findings, proposal, approvals and effects. `pair`: who asks may see this pair only,
+    and does not learn whether there is such a signal. Raises: Misuse."""
+    if others := [name for name, value in query.items() if value is not None and name not in ("signal", "limit", "after", "before")]:
+        raise Misuse(f"what is about one signal is listed whole, without {others[0]}", "`tally explain` tells the story of a signal")
+    try:
+        index = entry_of(store, str(query["signal"]))
+    except Misuse:
+        if pair is None:
+            raise
+        return []
+    rows = (store.entry(about) for about in entries_about(store, index))
+    return [row for row in rows if row is not None]
+
+
 def wanted_of(query: Mapping[str, Any]) -> int:
     """How many entries a command lists: what it asks for, all of a span of time, else the newest 50."""
     return min(int(query.get("limit") or (MAX_LIST if query.get("since_ns") else NEWEST)), MAX_LIST)
 
 
-def names_of(store: Store, pair: bytes | None = None) -> dict[bytes, str]:
-    """What this machine calls its pairs, by pairing id. `pair`: only this one."""
-    only = None if pair is None else store.pair(pair)
-    return {row.pairing: row.label for row in ((only,) if only else () if pair is not None else store.pairs())}
+class Names(Mapping[bytes, str]):
+    """What this machine calls its pairs, by pairing id, and its keys, by KeyId: `#12 camera-feed`."""
+
+    def __init__(self, store: Store, pairs: Mapping[bytes, str]) -> None:
+        self._store = store
+        self._found = dict(pairs)
+
+    def __getitem__(self, identity: bytes) -> str:
+        if identity not in self._found:
+            row = self._store.key(identity) if len(identity) == _HEX_DIGITS // 2 else None
+            if row is None:
+                raise KeyError(identity)
+            self._found[identity] = f"#{row.number} {row.label}".rstrip()
+        return self._found[identity]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+def names_of(store: Store, pair: bytes | None = None) -> Mapping[bytes, str]:
+    """What this machine calls its pairs and keys. `pair`: only this pair, and no key: who reads for one pair learns nothing of others."""
+    if pair is None:
+        return Names(store, {row.pairing: row.label for row in store.pairs()})
+    only = store.pair(pair)
+    return {} if only is None else {only.pairing: only.label}
 
 
 def whole_number(value: object) -> int:

@@ -40,7 +40,7 @@ def plain(value: object) -> Any:
 def entry_json(row: EntryRow, names: Mapping[bytes, str], *, reader: bytes | None = None) -> dict[str, Any]:
     """An entry: index, time, kind, who, and its fields. Of a signal: what it asks, not its bytes.
 
-    Args: names: what this machine calls its pairs, by pairing id.  reader: the pair that reads, if it may see only what concerns
+    Args: names: what this machine calls its pairs and keys, by their ids.  reader: the pair that reads, if it may see only what concerns
         itself; of a statement that came through another pair it learns what was said and by which key, not by which pair and session.
     """
     event = row.event
@@ -51,11 +51,13 @@ def entry_json(row: EntryRow, names: Mapping[bytes, str], *, reader: bytes | Non
         hidden.add("session")
     fields = {name: _field(event, name) for name in event.fields if name not in hidden}
     key = event.blob("key") or event.blob("subject")
+    if key != event.blob("subject") and (about := names.get(event.blob("subject"))):
+        fields["about"] = about
     return {
         "index": row.index,
         "time_ns": event.time_ns,
         "kind": KIND_WORDS[event.kind],
-        "name": names.get(pair) or None,
+        "name": names.get(pair) or names.get(key) or None,
         "pair": pair.hex() or None,
         "key": key.hex() or None,
         "fields": {"actor": event.actor, **fields},

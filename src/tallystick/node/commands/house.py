@@ -20,7 +20,7 @@ from tallystick.node.home import FILE_MODE
 from tallystick.node.host import own_address
 from tallystick.node.inviting import invite_offline, invite_view
 from tallystick.node.machine import Machine
-from tallystick.node.records import MAX_PAGE, filters_of, names_of, query_event, wanted_of
+from tallystick.node.records import MAX_PAGE, filters_of, names_of, query_event, rows_about, wanted_of
 from tallystick.node.remote import HouseClient
 from tallystick.node.settings import DEFAULT_PORT, Settings, Source
 from tallystick.node.view import entry_json
@@ -28,6 +28,7 @@ from tallystick.pair.invite import Invite, invite_id, invite_terms
 from tallystick.pair.pairing import PairType, Role
 from tallystick.pair.statement import InviteCreate
 from tallystick.storage.rows import EntryRow, PairRow
+from tallystick.storage.sqlite import Store
 from tallystick.vault import best_vault_found
 
 _NS = 10**9
@@ -136,6 +137,9 @@ def log(settings: Settings, *, house: str, query: Mapping[str, Any], follow: boo
         return
     with Machine.open(settings) as machine:
         store = machine.store
+        if query.get("signal"):
+            yield from _about_one(store, query, follow=follow)
+            return
         filters = filters_of(store, query)
         after, wanted = store.size(), wanted_of(query)
         found = deque[EntryRow]()
@@ -157,6 +161,17 @@ def log(settings: Settings, *, house: str, query: Mapping[str, Any], follow: boo
                 if row.index != own.index:
                     yield entry_json(row, names_of(store))
             after = size
+
+
+def _about_one(store: Store, query: Mapping[str, Any], *, follow: bool) -> Iterator[dict[str, Any]]:
+    """What is about one signal. Raises: Misuse."""
+    if follow:
+        raise Misuse("what is about one signal is not followed", "leave --follow out")
+    names = names_of(store)
+    rows = [entry_json(row, names) for row in rows_about(store, query)]
+    event, opening = query_event(query, rows, time.time_ns(), "local")
+    store.append(event, openings=(opening,)).result()
+    yield from rows[: wanted_of(query)]
 
 
 def _log_of_house(settings: Settings, house: str, query: Mapping[str, Any], follow: bool) -> Iterator[dict[str, Any]]:
