@@ -1,5 +1,6 @@
 """Rule files: every condition, every mistake with its line and column, one written form, limits."""
 
+import re
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from tallystick.facts.rule import Effect
 from tallystick.facts.rulefile import MAX_AGE_S, MAX_BYTES, MAX_CONDITIONS, MAX_LISTED, MAX_RULES, NO_RULES, Rule, RuleFile, read_rules
 from tallystick.facts.schedule import WEEKDAYS
 from tests.facts.world import BERLIN, NOON, POTSDAM, TOKYO, S, fact, key, seen, view
+from tests.support import PROJECT
 
 HOUR = 3600 * S
 NIGHT = b"""# The door camera sees nothing at night that anybody should believe.
@@ -55,6 +57,24 @@ def test_a_rule_objects_when_every_condition_holds() -> None:
     assert rules.object_to(view(fact(9, "maintenance", "until four"), **night)) == ()
     (found,) = rules.object_to(view(seen(20, -60, POTSDAM), place=BERLIN))
     assert (found.rule, found.facts, found.effect) == ("owner/fast-mover", (20,), Effect.HOLD)
+
+
+def test_the_page_of_the_owner() -> None:
+    """Every example in docs/rules.md is a rule, and every condition of its table is one."""
+    page = (PROJECT / "docs" / "rules.md").read_text("utf-8")
+    example = page.split("```\n")[1]
+    assert [rule.name for rule in read_rules(example.encode()).rules] == [
+        "door-camera-at-night", "fast-mover", "weekend", "stale", "never-attested",
+    ]  # fmt: skip
+    rows = [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `")]
+    shown = [text for row in rows for text in re.findall("`([^`]+)`", row)]
+    assert len(shown) >= 24
+    for text in shown:
+        if text.startswith("younger"):
+            text = "is " + text
+        if text.startswith(("is ", "<", ">")):  # a row names its fact once
+            text = "fact WORD " + text
+        read_rules(f"refuse r when {text.replace('WORD', 'w')}{' 3' if text[-1] in '<>=' else ''}".encode())
 
 
 def test_what_refuses_stands_before_what_holds() -> None:
@@ -108,6 +128,8 @@ TRUE_OF_THE_CAMERA = [
     "place is absent",
     'place is not "hall"',
     "fact w is absent",
+    "fact 1..3 is absent",
+    "fact 1..3.x-y is absent",
     'fact w is not "x"',
 ]
 FALSE_OF_THE_CAMERA = [

@@ -60,7 +60,7 @@ _DURATION: Final = re.compile(r"([1-9][0-9]{0,9})([smhd])")
 _TOKEN: Final = re.compile(
     r"(?P<blank>[ \t]+|#[^\n]*)|(?P<line>\n)"
     r'|(?P<string>"(?:[^"\\\n]|\\["\\])*")'
-    r"|(?P<range>[a-z0-9]+\.\.[a-z0-9]+)"
+    r"|(?P<range>[a-z0-9]+\.\.[a-z0-9]+)(?![a-z0-9._/*-])"
     r"|(?P<word>-?[a-z0-9][a-z0-9._/-]*\*?)"
     r"|(?P<mark><=|>=|<|>|\[|\]|,)"
 )
@@ -238,7 +238,7 @@ class _Reader:
 
     def word(self, pattern: re.Pattern[str], what: str) -> str:
         token = self.take()
-        if token.kind != "word" or not pattern.fullmatch(token.text):
+        if token.kind not in ("word", "range") or not pattern.fullmatch(token.text):
             raise _error(token, f"{token.text[:32] or 'the end'} is not {what}")
         return token.text
 
