@@ -335,14 +335,14 @@ def test_a_house_that_stops_ends_what_runs_and_says_so(tmp_path: Path) -> None:
     """An ordered stop leaves nothing running and nothing unknown."""
 
     async def act(here: Scene) -> None:
-        here.house.runner.programs._programs["slow"] = slow = here.house.machine.settings.programs["slow"]
+        here.house.deciding.runner.programs._programs["slow"] = slow = here.house.machine.settings.programs["slow"]
         object.__setattr__(slow, "timeout_s", 1000)
         visit = here.visit("input")
         before = here.estate.house.store.size()
         asking = asyncio.ensure_future(run(visit, "slow", "write"))
         while len(here.kinds(before)) < 2:
             await asyncio.sleep(0.01)
-        here.house.runner.programs.stop()
+        here.house.deciding.runner.programs.stop()
         assert end(await asking)["ending"] == "stopped"
         assert here.event(before + 2).text("reason") == "stopped"
         await settled(here)

@@ -99,7 +99,7 @@ def test_an_inbox_is_what_waits(tmp_path: Path) -> None:
 
     async def act(here: Scene) -> None:
         visit = here.visit("owner")
-        assert (await visit.ask("GET", "/v1/inbox", "house.inbox")).json == {"proposals": []}
+        assert (await visit.ask("GET", "/v1/inbox", "house.inbox")).json == {"proposals": [], "held": [], "more": None, "suspended": []}
         row = here.estate.propose("camera", PairType.USER, ext=WORDS)
         (said,) = (await visit.ask("GET", "/v1/inbox", "house.inbox")).json["proposals"]
         assert (said["label"], said["type"], said["key_class"]) == ("camera", "USER", "sealed")

@@ -71,7 +71,7 @@ class Forked(Unbelieved):
 class Releases(Protocol):
     """What the house itself does by verbs of its own (node/release.py)."""
 
-    async def preconditions(self, verb: str, opening: Opening) -> bytes | None:
+    async def preconditions(self, verb: str, opening: Opening, body: bytes | None) -> bytes | None:
         """What a release must find unchanged, as a commitment of 32 bytes; None for verbs that are not the house's."""
 
 
@@ -404,7 +404,7 @@ class Gatekeeper:
     async def _admission(self, decision: Decision, body: bytes | None, deliver_to: Sequence[bytes]) -> Passage[Admitted]:
         proposed, signed = None, []
         if decision.verdict is Word.HOLD:
-            proposed = await self._proposed(decision)
+            proposed = await self._proposed(decision, body)
         for _ in decision.seen.notable:
             self._n += 1
             signed.append(
@@ -419,13 +419,13 @@ class Gatekeeper:
             )
         return admission(decision, body=body, deliver_to=deliver_to, signed_findings=signed, proposed=proposed)
 
-    async def _proposed(self, decision: Decision) -> Proposed | None:
+    async def _proposed(self, decision: Decision, body: bytes | None) -> Proposed | None:
         """What a held signal waits with; a key with too many that wait is refused."""
         claims, kid = decision.signal.claims, decision.signal.kid
         if sum(row.key == kid for row in self._store.gate.proposals("held", limit=10_000)) >= MAX_HELD:
             decision.verdict, decision.reason, decision.why = Word.REFUSE, "limits", "too much of this key waits for a human"
             return None
-        conditions = None if self.releases is None else await self.releases.preconditions(claims.verb, decision.opening)
+        conditions = None if self.releases is None else await self.releases.preconditions(claims.verb, decision.opening, body)
         risk = risk_of(claims.verb, _ACTIONS[claims.action]).word
         return Proposed(risk=risk, expires_ns=decision.now_ns + PROPOSAL_LIFE_NS, preconditions=conditions)
 

@@ -27,6 +27,7 @@ from tallystick.rights.statement import (
     GrantWithdraw,
     KeyGrant,
     KeyRevoke,
+    ProgramRun,
     ScopeGrant,
     ScopeWithdraw,
     SignalApprove,
@@ -107,6 +108,8 @@ class GateStatements:
                 if context is None:
                     raise Refused("this key has no open context", "`tally key show KEY` tells what it has")
                 return await run(rights.context_ended(statement, context=context.field, signed=signed, now_ns=now_ns))
+            case ProgramRun():
+                raise Refused("this statement goes with its command", "`tally verb run NAME` sends both")
             case SignalApprove() | SignalDeny():
                 return await self._decide(statement, signed, now_ns)
         raise AssertionError("a statement of a kind that the parser does not make")

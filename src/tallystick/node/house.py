@@ -19,10 +19,12 @@ from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Receipt
 from tallystick.net.address import split
 from tallystick.net.stream import VISIBLE
+from tallystick.node.acts import SOURCES
 from tallystick.node.archive import archive_routes, settle_archive
 from tallystick.node.checkpointwire import Closed
 from tallystick.node.closing import Closing
 from tallystick.node.connection import Connection
+from tallystick.node.deciding import Deciding
 from tallystick.node.door import Door
 from tallystick.node.doorstep import Arrival, Doorstep
 from tallystick.node.effects import Effects
@@ -35,7 +37,6 @@ from tallystick.node.live import LiveTable
 from tallystick.node.machine import Machine
 from tallystick.node.pairsession import PairSession
 from tallystick.node.porter import Porter
-from tallystick.node.programs import Runner, program_routes
 from tallystick.node.publisher import Publisher
 from tallystick.node.reopening import Reopening
 from tallystick.node.retention import Retention
@@ -82,7 +83,7 @@ class House:
         self.http = HttpServer(self._door)
         self.archive: Archive | None = None
         self.workers = Workers()
-        self.runner = Runner(machine.settings.programs)
+        self.deciding = Deciding(self)
         self.port = 0
         self.started_ns = 0
         self.failed: asyncio.Event = asyncio.Event()
@@ -115,11 +116,12 @@ class House:
         completed = await asyncio.to_thread(settle_archive, self.archive)
         if not self.closing.moved:
             await asyncio.to_thread(self.machine.store.settle_open_effects, self.clock(), completed=completed)
-        self._door.routes = (*archive_routes(self), *house_routes(self), *program_routes(self))
+        self._door.routes = (*archive_routes(self), *house_routes(self), *self.deciding.routes())
         await settle(self)
         await asyncio.to_thread(self._drop_uploads)
         await started(self)
         await self.gate.open()
+        await self.deciding.open()
         self.port = self._step.listen()
         self.publisher.start()
         self.spawn(self._retention.keep())
@@ -128,7 +130,7 @@ class House:
     async def stop(self) -> None:
         """Take no more knocks, let what is under way end, record it."""
         self.stopping = True
-        self.runner.programs.stop()  # what becomes of them is recorded while their sessions end
+        self.deciding.close()
         if self._doorstep is not None:
             self._doorstep.close()
         await self.gate.close()
@@ -269,7 +271,7 @@ class House:
     def _drop_uploads(self) -> None:
         """What machines that are paired no more have staged fills no disk."""
         if self.archive is not None:
-            self.archive.keep_uploads([row.pairing for row in self.machine.store.pairs() if row.stands])
+            self.archive.keep_uploads([SOURCES, *(row.pairing for row in self.machine.store.pairs() if row.stands)])
 
     def _forget(self, pair: bytes) -> None:
         for row in (f"counter/{pair.hex()}", f"live/{pair.hex()}"):

@@ -144,7 +144,7 @@ def program_routes(house: "House") -> tuple[Route, ...]:
             action=program.action,
             stated=rooms.stated,
         )
-        for program in house.runner.programs.all()
+        for program in house.deciding.runner.programs.all()
     ]
     return (route("GET", "/v1/verbs", "house.verbs", rooms.ls), *rows)
 
@@ -168,16 +168,16 @@ class _Rooms:
                 "timeout_s": program.timeout_s,
                 "argv": list(program.argv) if cap is PairType.ADMIN else None,
             }
-            for program in self._house.runner.programs.all()
+            for program in self._house.deciding.runner.programs.all()
             if program.action in CAP[cap]
         ]
         return json_answer({"verbs": found})
 
     async def run(self, call: Call) -> Answer:
         """Run one; what it says leaves as it says it."""
-        program = check_named(self._house.runner.programs.get(call.command.verb.removeprefix("verb.")))
+        program = check_named(self._house.deciding.runner.programs.get(call.command.verb.removeprefix("verb.")))
         _, given = read_request(call.body)
-        running = await self._house.runner.begin(program, given)
+        running = await self._house.deciding.runner.begin(program, given)
 
         async def outcome() -> Outcome:
             return outcome_of(program, await running.ended())

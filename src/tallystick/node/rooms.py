@@ -8,6 +8,7 @@ from tallystick.node.door import Answer, Call, Route, json_answer, route
 from tallystick.node.following import FollowedLines, follow
 from tallystick.node.gateroom import gate_routes
 from tallystick.node.logroom import log_routes
+from tallystick.node.proposals import held_view
 from tallystick.node.records import page_of, query_event, whole_number
 from tallystick.node.rightsroom import rights_routes
 from tallystick.node.storyroom import story_routes
@@ -66,6 +67,11 @@ def _human_of(house: "House", row: PairRow) -> str | None:
     proposal = house.machine.store.entry(row.created)
     ext = None if proposal is None else proposal.event.get("ext")
     return ext["human"].hex() if isinstance(ext, Mapping) and "human" in ext else None
+
+
+def whole_inbox(house: "House", query: Mapping[str, str]) -> dict[str, Any]:
+    """Everything that waits for a human: pairings, held signals from entry `after` on, what is suspended."""
+    return {"proposals": inbox_view(house), **held_view(house.machine.store, whole_number(query.get("after") or 0))}
 
 
 class _Rooms:
@@ -129,8 +135,8 @@ class _Rooms:
         return Answer(body=FollowedLines(entries), kind="application/x-ndjson") if follows else json_answer({"entries": rows})
 
     async def inbox(self, call: Call) -> Answer:
-        """What waits for a human."""
-        return json_answer({"proposals": await asyncio.to_thread(inbox_view, self._house)})
+        """What waits for a human: pairings, and a page of held signals."""
+        return json_answer(await asyncio.to_thread(whole_inbox, self._house, call.query))
 
     async def pairs(self, call: Call) -> Answer:
         """Every pair, and what an approval must name: keys, proposal entry and suite of those that wait."""

@@ -21,7 +21,7 @@ from tallystick.node.machine import Machine
 from tallystick.node.metrics import MetricsServer
 from tallystick.node.publisher import published_json
 from tallystick.node.records import page_of
-from tallystick.node.rooms import inbox_view, pairs_view
+from tallystick.node.rooms import pairs_view, whole_inbox
 from tallystick.node.settings import Settings
 from tallystick.node.witnesses import Witnesses, appoint
 from tallystick.node.witnessing import Desk, read_policy_file
@@ -113,7 +113,7 @@ def _handlers(house: House, witnesses: Witnesses) -> Mapping[str, Any]:
             "entries": size,
             "root": root.hex(),
             **published_json(house.publisher.state()),
-            "open_proposals": len(await asyncio.to_thread(inbox_view, house)),
+            "open_proposals": len(store.inbox()),
             "pairs": await asyncio.to_thread(pairs_view, house),
         }
 
@@ -121,7 +121,7 @@ def _handlers(house: House, witnesses: Witnesses) -> Mapping[str, Any]:
         return await invite_at_house(house.machine, house.effects, house.addresses(), args, house.clock())
 
     async def inbox(_: Mapping[str, Any]) -> Any:
-        return {"proposals": inbox_view(house), "genesis": house.before_genesis}
+        return {**whole_inbox(house, {}), "genesis": house.before_genesis}
 
     async def confirm(args: Mapping[str, Any]) -> Any:
         pair = proposal(args)

@@ -68,7 +68,8 @@ async def settle(house: "House") -> None:
 
 
 async def lapse(house: "House") -> None:
-    """Pairings that nobody decided in time, and invites that nobody used."""
+    """Pairings and proposals that nobody decided in time, and invites that nobody used."""
+    await house.deciding.lapse()
     store, now_ns = house.machine.store, house.clock()
     for item in store.inbox():
         if item.kind == "pairing" and item.expires_ns is not None and item.expires_ns <= now_ns:

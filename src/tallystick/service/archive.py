@@ -12,7 +12,7 @@ import os
 import stat
 import threading
 from bisect import insort
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -30,6 +30,8 @@ from tallystick.service.versions import Version, Versions
 MAX_PAGE: Final = 1000
 MAX_COUNTED: Final = 1_000_000
 _AREAS: Final = ("uploads", "journal", "versions", "known")
+
+OnlyIf = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,9 +126,12 @@ class Archive:
         """Remove the uploads of all pairings but these; returns how many. Raises: Unavailable."""
         return self._uploads.keep(owners)
 
-    # Changes: each is the effect of one ledger entry.
+    # Changes: each is the effect of one ledger entry. `only_if` is asked when no other change can come in between any more, and raises
+    # what keeps this one from happening.
 
-    def commit(self, upload: str, *, owner: bytes, length: int, sha256: bytes, path: SafePath, entry: int) -> Change:
+    def commit(
+        self, upload: str, *, owner: bytes, length: int, sha256: bytes, path: SafePath, entry: int, only_if: OnlyIf | None = None
+    ) -> Change:
         """Put a finished upload in its place, atomically; what stood there becomes a version.
 
         Raises: Misuse (bytes are missing, or another path), Unproven (the bytes are not those of `sha256`; the upload is
@@ -137,6 +142,7 @@ class Archive:
         try:
             self._compare(sealed, owner=owner, length=length, sha256=sha256, path=path)
             with self._lock:
+                _still(only_if)
                 return self._changes.put(sealed, entry)
         except TallyError:
             self._uploads.unseal(upload)
@@ -151,20 +157,22 @@ class Archive:
             self._uploads.remove(sealed.upload, owner)
             raise Unproven("the bytes that arrived are not the bytes announced", "upload the file again")
 
-    def remove(self, path: SafePath, *, entry: int) -> Change:
+    def remove(self, path: SafePath, *, entry: int, only_if: OnlyIf | None = None) -> Change:
         """Take a file away; its content becomes a version. An empty directory is removed.
 
         Raises: Refused (no such file, or a directory that is not empty), Unavailable.
         """
         with self._lock:
+            _still(only_if)
             return self._changes.remove(path, entry)
 
-    def move(self, source: SafePath, target: SafePath, *, entry: int, overwrite: bool = False) -> Change:
+    def move(self, source: SafePath, target: SafePath, *, entry: int, overwrite: bool = False, only_if: OnlyIf | None = None) -> Change:
         """Move a file or a directory, atomically. Only with `overwrite` is a file replaced; it becomes a version of `target`.
 
         Raises: Misuse (a path and itself, or a directory into itself), Refused (no such file, or the target exists), Unavailable.
         """
         with self._lock:
+            _still(only_if)
             return self._changes.move(source, target, entry, overwrite)
 
     def open_entries(self) -> tuple[int, ...]:
@@ -282,6 +290,11 @@ class Archive:
             sha256=bytes.fromhex(known.sha256) if known and known.sha256 else None,
             version=known.version if known else None,
         )
+
+
+def _still(only_if: OnlyIf | None) -> None:
+    if only_if is not None:
+        only_if()
 
 
 def _make(name: str, at: int, disk: Disk) -> int:
