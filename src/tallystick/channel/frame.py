@@ -10,7 +10,9 @@ Nonces are implicit: both ends count. A frame that does not open ends the sessio
 The bulk path: a plaintext is type and data in one piece, so data is copied once into a scratch buffer and sealed from there straight
 into its place between the lengths; the other way a frame is opened where it lies in the receive buffer, into a scratch buffer, and its
 body copied out. The scratch buffers come with the first big frame and stay: two fresh blocks of 64 KiB for each frame halve the
-rate (measured; the allocator's doing). Frames of 64 KiB keep Python's share of the work small.
+rate (measured; the allocator's doing). Frames of 64 KiB keep Python's share of the work small. A scratch buffer begins half a page off: its
+neighbours on the heap are a little more than 64 KiB apart, and where the target of a copy lies 1 to 31 bytes behind its source, pages
+not counted, glibc before 2.39 takes sixteen times as long on AMD's Zen (22 us for 64 KiB instead of 1.4; glibc bug 30994).
 """
 
 from collections.abc import Iterator
@@ -29,6 +31,7 @@ MAX_PLAINTEXT_BYTES: Final = MAX_CIPHERTEXT_BYTES - AEAD_TAG_BYTES
 MAX_BODY_BYTES: Final = MAX_PLAINTEXT_BYTES - 1
 _OVERHEAD_BYTES: Final = LENGTH_BYTES + MIN_CIPHERTEXT_BYTES
 _SMALL_BYTES: Final = 4096  # up to this size a frame is not worth a scratch buffer
+_OFF_BYTES: Final = 2048
 _NO_AD: Final = b""
 
 
@@ -45,6 +48,10 @@ class FrameType(IntEnum):
 
 
 _TYPES: Final = tuple(FrameType)
+
+
+def _scratch() -> memoryview:
+    return memoryview(bytearray(_OFF_BYTES + MAX_PLAINTEXT_BYTES))[_OFF_BYTES:]
 
 
 class Sealer:
@@ -80,7 +87,7 @@ class Sealer:
         if total <= _SMALL_BYTES:
             return self.seal(FrameType.DATA, source) if total else b""
         if self._scratch is None:
-            self._scratch = memoryview(bytearray(MAX_PLAINTEXT_BYTES))
+            self._scratch = _scratch()
         frames = -(-total // MAX_BODY_BYTES)
         wire = bytearray(total + frames * _OVERHEAD_BYTES)
         out, scratch, seal = memoryview(wire), self._scratch, self._cipher.encrypt_into
@@ -129,7 +136,7 @@ class Opener:
             if size > MAX_PLAINTEXT_BYTES:
                 raise Malformed(f"a frame has at most {MAX_CIPHERTEXT_BYTES} bytes")
             if self._scratch is None:
-                self._scratch = memoryview(bytearray(MAX_PLAINTEXT_BYTES))
+                self._scratch = _scratch()
             scratch = self._scratch
             self._cipher.decrypt_into(_NO_AD, ciphertext, scratch[:size])
             kind, body = bytes(scratch[:1]), bytes(scratch[1:size])
