@@ -37,6 +37,7 @@ from tallystick.rights.matrix import ordered_actions
 from tallystick.storage.projection import PLAIN
 from tallystick.tlog.checkpoint import Checkpoint
 from tallystick.tlog.cosignature import cosign
+from tests.audit.gatescene import GateScene
 from tests.ledger import samples
 from tests.storage.house import Key
 
@@ -99,7 +100,9 @@ class Scene:
 
     def add(self, *events: Event, openings: tuple[bytes, ...] = ()) -> int:
         """Record events together; the index of the first."""
-        return self.house.store.append(*events, openings=openings).result(30)[0].index
+        index = self.house.store.append(*events, openings=openings).result(30)[0].index
+        self.bodies += [index + at for at, opening in enumerate(openings) if opening]
+        return index
 
     def event(self, kind: Kind, actor: str = "house", **fields: Any) -> Event:
         return Event.of(kind, self.tick(), actor, **fields)
@@ -133,6 +136,7 @@ class Scene:
         self.add(self.event(Kind.BODY_ERASED, "local", entry=self.bodies[3], reason="asked"))
         self.add(self.event(Kind.BODY_ERASED, "local", entry=self.bodies[-2], reason="asked"))
         self.proposals()
+        GateScene(self).live()
         self.witnessed(phone)
         self.add(
             self.event(
@@ -150,7 +154,10 @@ class Scene:
 
     def signed(self, statement: Statement) -> dict[str, Any]:
         """The fields of an entry that a statement of the owner brings about."""
-        body = encode_statement(statement)
+        return self.said(encode_statement(statement))
+
+    def said(self, body: bytes) -> dict[str, Any]:
+        """The same for a body that is written already."""
         salt = secrets.token_bytes(32)
         bundle = sign_statement(
             self.owner, body, house_id=self.house.house_id, issued_at_ns=self.now, stream=HUMAN_STREAM, n=self.statements, salt=salt
@@ -276,7 +283,6 @@ class Scene:
         if effect:
             events.append(self.event(Kind.EFFECT_BEGUN, effect="archive.put", signal_hash=request.reference, **about))
         index = self.add(*events, openings=(opening,) + (b"",) * (len(events) - 1))
-        self.bodies.append(index)
         if effect:
             self.add(self.event(Kind.EFFECT_DONE, entry=index + 1, status=200, result="ok", **about))
         self.add(self.event(Kind.ANSWER, entry=index, status=200, length=machine.n, digest=sha256(b"%d" % index), result="ok", **about))

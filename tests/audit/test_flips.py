@@ -97,7 +97,7 @@ def of_no_effect(scene: Scene, flip: Flip) -> bool:
 def test_flips_in_rows_of_every_table(scene: Scene, tmp_path: Path) -> None:
     """Every column of every table that has rows: 400 flips by SQL, each named with its table."""
     dice = random.Random(SEED)
-    tables = [*schema.PROJECTED, *schema.KEPT, "targets"]
+    tables = [*schema.PROJECTED, *schema.KEPT, *schema.FILLED, "targets"]
     flips = [flip for flip in in_rows(dice, scene.home, tables, 430) if not is_fraction(flip)]
     assert check(scene, tmp_path, flips) >= 400
     assert {flip.table for flip in flips} == {*tables} - {"fresh", "erasing"}
@@ -127,7 +127,7 @@ def rows_of(home: Path) -> list[object]:
     """Everything that can be read from the database, and that its indexes agree."""
     db = sqlite3.connect(f"file:{home / 'house.sqlite'}?immutable=1", uri=True)
     try:
-        tables = [*schema.PROJECTED, *schema.KEPT, "sqlite_master"]
+        tables = [*schema.PROJECTED, *schema.KEPT, *schema.FILLED, "sqlite_master"]
         read: list[object] = [db.execute(f"SELECT * FROM {table} NOT INDEXED").fetchall() for table in tables]
         return [*read, *(db.execute(f"PRAGMA {name}").fetchall() for name in ("user_version", "application_id", "integrity_check"))]
     finally:

@@ -101,22 +101,30 @@ def _support(machine: Machine, size: int, asked: Iterable[Event], pairs: set[byt
     """The origin, what changed the log's name and keys, and the entries that brought in whoever signed or cosigned."""
     keys: set[bytes] = set()
     for event in asked:
-        if event.get("signal") is not None:
-            try:
-                keys.add(bytes(parse_sign1(event.blob("signal")).kid))
-            except TallyError:
-                continue
+        keys |= _signer(event)
         if event.kind is Kind.CHECKPOINT_COSIGNED and event.get("pair") is not None:
             pairs.add(event.blob("pair"))
     origin = machine.store.entry(0)
     if origin is not None:
         yield origin
     yield from _all(machine, 0, size, kinds=_TURNS)
-    for row in _all(machine, 0, size, kinds=_BRINGS):
-        event = row.event
-        admins = event.get("admin_keys")
-        if event.blob("subject") in keys or event.blob("pair") in pairs or isinstance(admins, tuple):
+    waiting = [(row, row.event) for row in _all(machine, 0, size, kinds=_BRINGS)]
+    while True:  # who signed in a source key was signed in as well
+        chosen = [at for at in waiting if at[1].blob("subject") in keys or at[1].blob("pair") in pairs or at[1].get("admin_keys")]
+        if not chosen:
+            return
+        for row, event in chosen:
+            keys |= _signer(event)
             yield row
+        done = {row.index for row, _ in chosen}
+        waiting = [at for at in waiting if at[0].index not in done]
+
+
+def _signer(event: Event) -> set[bytes]:
+    try:
+        return {bytes(parse_sign1(event.blob("signal")).kid)} if event.get("signal") is not None else set()
+    except TallyError:
+        return set()
 
 
 def _log_keys(machine: Machine, leaves: dict[int, bytes]) -> list[VerifierKey]:

@@ -28,6 +28,8 @@ from tallystick.tlog.tree import leaf_hash
 KEYS: Final = "bodies/keys.bin"
 _RECORD: Final = struct.Struct(">B3sII4s16s32s")
 _LIVE, _ERASED = 1, 2
+# The kinds that commit to an opening, and the field that does.
+_COMMITTED: Final = {Kind.SIGNAL: "signal", Kind.PROPOSAL: "body", **{kind: field for kind, (field, _) in OPENED.items()}}
 
 Judge = Callable[[Event, bytes], str]
 """What is wrong with the opening of an event; empty when it is what the event's signal commits to."""
@@ -220,16 +222,17 @@ class BodyAudit:
         )
         for at, leaf in self._committed():
             event = entry.decode(leaf)
-            field, _ = OPENED.get(event.kind, ("signal", 0))
-            if at not in there and at not in erased and event.get(field) is not None and "statement" not in event.fields:
+            field = _COMMITTED[event.kind]
+            stated = event.kind is Kind.SIGNAL and "statement" in event.fields  # in clear beside it
+            if at not in there and at not in erased and event.get(field) is not None and not stated:
                 what = "command" if event.kind is Kind.SIGNAL else event.kind.name.lower().replace("_", "-")
                 meaning = f"the opening of this {what} is gone, and no entry says that it was erased"
                 self._find("house.sqlite", None, at, meaning, row=f"bodies {at}")
 
     def _committed(self) -> Iterator[tuple[int, bytes]]:
-        """What was recorded with an opening: signals, and where keys were seen."""
-        kinds = (int(Kind.SIGNAL), int(Kind.SIGHTING))
-        yield from self._right.execute("SELECT idx, leaf FROM entries WHERE kind IN (?, ?) ORDER BY idx", kinds)
+        """What may have been recorded with an opening."""
+        kinds = ", ".join(str(int(kind)) for kind in sorted(_COMMITTED))
+        yield from self._right.execute(f"SELECT idx, leaf FROM entries WHERE kind IN ({kinds}) ORDER BY idx")
 
     def _filled(self) -> None:
         """What stands in clear beside the state is what the openings say: nothing else, and nothing is missing."""
