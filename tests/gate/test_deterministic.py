@@ -124,4 +124,4 @@ def test_a_claim_is_what_was_signed() -> None:
     claim = claim_of(of)
     assert (claim.target, claim.place, claim.reference) == ("POST /v1/signals?x=1", "hall", of.signal.reference)
     assert (claim.issued_at_ns, claim.now_ns) == (NOW_NS, NOW_NS + S)
-    assert commitments_of(Opening())[0].target is None and claim_of(replace(of, opening=Opening())).target == ""
+    assert commitments_of(Opening())[0].target is None and claim_of(of._replace(opening=Opening())).target == ""

@@ -205,7 +205,7 @@ def test_unproven_and_proven_are_two_types() -> None:
     raw = signed(signal())
     unproven = parse_signal(raw)
     with pytest.raises(AssertionError):
-        ProvenSignal(claims=signal(), public=MACHINE.public, reference=bytes(32), structure_hash=bytes(32), raw=raw, proof=object())
+        ProvenSignal(claims=signal(), public=MACHINE.public, reference=bytes(32), raw=raw, proof=object())
     with pytest.raises(Unproven):
         unproven.prove(HUMAN.public)
     flipped = bytearray(raw)

@@ -69,6 +69,12 @@ def check_key(key: KnownKey, now_ns: int) -> None:
         raise Unbelieved("expired", "its key has expired")
 
 
+def check_class(key: KnownKey, signal_class: str, *, allowed: bool) -> None:
+    """May it speak as this class? `allowed`: of `may_speak_as`. Raises: Unbelieved."""
+    if not allowed:
+        raise Unbelieved("class", f"#{key.number} may not speak as {signal_class}")
+
+
 def check_claims(claims: Signal, house_id: bytes, now_ns: int) -> None:
     """Is it for this house, and of this time? `now_ns`: pair time, UTC. Raises: Unbelieved."""
     if claims.aud != house_id:
@@ -85,19 +91,8 @@ def check_claims(claims: Signal, house_id: bytes, now_ns: int) -> None:
         raise Unbelieved("age", "it has expired")
 
 
-def believe(
-    unproven: UnprovenSignal, key: KnownKey, public: PublicKey, classes: Collection[str], *, house_id: bytes, now_ns: int
-) -> ProvenSignal:
-    """Layer 1 without the opening and the number: the key, the class, audience and age, and at last the signature.
-
-    Args: classes: every class the key was granted.  public: the key's, from the ledger.  now_ns: pair time, UTC.
-    Raises: Unbelieved.
-    """
-    check_key(key, now_ns)
-    claims = unproven.claims
-    if not may_speak_as(key.kind, classes, claims.signal_class):
-        raise Unbelieved("class", f"its key may not speak as {claims.signal_class}")
-    check_claims(claims, house_id, now_ns)
+def prove(unproven: UnprovenSignal, public: PublicKey) -> ProvenSignal:
+    """The last of layer 1: the signature. Raises: Unbelieved."""
     try:
         return unproven.prove(public)
     except Unproven:

@@ -8,7 +8,7 @@ What it saw goes to rights.matrix.judge, which concludes; the gate by itself all
 """
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from tallystick.facts.fact import Fact
@@ -49,9 +49,9 @@ def layers_for(plan: Layers, built: Mapping[Layer, GateLayer]) -> tuple[GateLaye
 
 
 def judge(layers: Sequence[GateLayer], candidate: Candidate) -> Judging:
-    """Run the layers. The first that rejects ends it: what is refused needs no further model."""
+    """Run the layers. The first that rejects ends it: what is refused needs no further model. Where all pass nothing was seen."""
     findings: list[Finding] = []
-    low = False
+    low, passed = False, True
     for layer in layers:
         question = layer.ask(candidate)
         evidence = None if question is None else (yield question)
@@ -63,8 +63,9 @@ def judge(layers: Sequence[GateLayer], candidate: Candidate) -> Judging:
         if outcome is Outcome.LOW or outcome is Outcome.UNAVAILABLE:
             low = True
         if finding.matches and (notes := _notes(candidate, finding)):
-            candidate = replace(candidate, notes=(*candidate.notes, *notes))
-    return Seen(findings=tuple(findings), low=low)
+            candidate = candidate._replace(notes=(*candidate.notes, *notes))
+        passed = passed and outcome is Outcome.PASS
+    return CLEAN if passed else Seen(findings=tuple(findings), low=low)
 
 
 def _notes(candidate: Candidate, finding: Finding) -> tuple[Fact, ...]:

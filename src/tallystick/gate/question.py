@@ -10,7 +10,7 @@ A layer never grants. It passes, rejects (binary layers: crypto, deterministic),
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tallystick.facts.fact import Fact, KnownKey, Place, Slice
 from tallystick.gate.opening import Opening
@@ -37,23 +37,23 @@ class Outcome(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """A signal before the gate: proven, its opening checked. `place`: where it says it was made; `now_ns`: pair time, UTC.
+class Candidate(NamedTuple):
+    """A signal before the gate: proven, its opening checked; a tuple, because one is made for every signal.
+
+    `place`: where it says it was made; `now_ns`: pair time, UTC.
 
     `notes`: facts that layers before this one noted about this very signal (entry 0: not in the ledger yet).
     """
 
     signal: ProvenSignal
-    opening: Opening = field(repr=False)
+    opening: Opening
     key: KnownKey
     place: Place | None
     now_ns: int
     notes: tuple[Fact, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SliceQuestion:
+class SliceQuestion(NamedTuple):
     """Asks for the slice of the fact store about the candidate's key around a moment. `predicates`: only facts with these words."""
 
     around_ns: int

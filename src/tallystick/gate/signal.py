@@ -15,7 +15,8 @@ from typing import Final, TypeAlias
 
 from tallystick.canonical import Encodable, Value, decode, encode
 from tallystick.errors import Malformed, Misuse, TallyError, Unproven
-from tallystick.keys import KeyId, PublicKey, Sign1, UnprovenSign1, parse_sign1
+from tallystick.keys import KeyId, PublicKey, UnprovenSign1, parse_sign1
+from tallystick.keys.cose import signed_bytes_of
 from tallystick.primitives import sha256
 
 # Specification constants (docs/spec/signal.cddl).
@@ -120,7 +121,6 @@ class ProvenSignal:
     claims: Signal
     public: PublicKey
     reference: bytes
-    structure_hash: bytes
     raw: bytes = field(repr=False)
     proof: object = field(repr=False, compare=False)
 
@@ -132,6 +132,11 @@ class ProvenSignal:
     def kid(self) -> KeyId:
         """The KeyId of the key that signed."""
         return self.public.key_id
+
+    @property
+    def structure_hash(self) -> bytes:
+        """SHA-256 of what was signed: two of them under one number are a fork."""
+        return sha256(signed_bytes_of(self.raw))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,15 +153,9 @@ class UnprovenSignal:
 
     def prove(self, public: PublicKey) -> ProvenSignal:
         """Check the signature under a key that the caller trusts. Raises: Unproven when it does not hold."""
-        sign1: Sign1 = self.sign1.verify(public)
-        return ProvenSignal(
-            claims=self.claims,
-            public=public,
-            reference=sha256(sign1.signature),
-            structure_hash=sha256(self.sign1.signed_bytes()),
-            raw=sign1.raw,
-            proof=_PROVEN,
-        )
+        sign1 = self.sign1
+        sign1.check(public)
+        return ProvenSignal(claims=self.claims, public=public, reference=sha256(sign1.signature), raw=sign1.raw, proof=_PROVEN)
 
 
 def parse_signal(data: bytes, *, known_ext: Collection[str] = ()) -> UnprovenSignal:

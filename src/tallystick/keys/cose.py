@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
-from tallystick.canonical import decode, encode
+from tallystick.canonical import Value, decode, encode
 from tallystick.errors import Malformed, Misuse, Unavailable, Unproven
 from tallystick.keys.identity import KeyId, KeyKind, PublicKey
 from tallystick.keys.signer import Signer
@@ -83,9 +83,9 @@ class UnprovenSign1:
 
     def signed_bytes(self) -> bytes:
         """The Sig_structure: what the signature covers (RFC 9052 4.4)."""
-        return b"".join((_CONTEXT, self.raw[1:41], _NO_AAD, self.raw[_PAYLOAD_AT:-_TAIL]))
+        return signed_bytes_of(self.raw)
 
-    def verify(self, public: PublicKey) -> Sign1:
+    def check(self, public: PublicKey) -> None:
         """Check the signature under the key the caller trusts.
 
         Raises: Unproven when the key is another one than `kid` names, or the signature does not hold (ES256: low s only).
@@ -93,7 +93,16 @@ class UnprovenSign1:
         if public.key_id != self.kid or public.kind is not _KIND[self.alg]:
             raise Unproven("COSE_Sign1: signed by another key than this")
         (ed25519_verify if self.alg is Algorithm.EDDSA else p256_verify)(public.raw, self.signature, self.signed_bytes())
+
+    def verify(self, public: PublicKey) -> Sign1:
+        """`check`, and the proven value. Raises: Unproven, as `check`."""
+        self.check(public)
         return Sign1(public=public, alg=self.alg, payload=self.payload, signature=self.signature, raw=self.raw, proof=_PROVEN)
+
+
+def signed_bytes_of(raw: bytes) -> bytes:
+    """What the signature of a COSE_Sign1 that was read covers (RFC 9052 4.4)."""
+    return b"".join((_CONTEXT, raw[1:41], _NO_AAD, raw[_PAYLOAD_AT:-_TAIL]))
 
 
 def sign1(signer: Signer, payload: bytes) -> bytes:
@@ -127,7 +136,14 @@ def parse_sign1(data: bytes) -> UnprovenSign1:
     algorithm = _PROTECTED.get(data[3:9])
     if data[:3] != _START or algorithm is None or data[41] != 0xA0 or data[-_TAIL:-SIGNATURE_BYTES] != _SIGNATURE_HEAD:
         raise Malformed("COSE_Sign1: not the one form we read", "Untagged, protected {1: alg, 4: kid}, unprotected empty, alg -8 or -7.")
-    payload = decode(data[_PAYLOAD_AT:-_TAIL])
+    # The head of nearly every payload: a length of one or two bytes that needs as many, and reaches to the tail.
+    head, short, long = data[_PAYLOAD_AT], data[_PAYLOAD_AT + 1], data[_PAYLOAD_AT + 1] << 8 | data[_PAYLOAD_AT + 2]
+    if head == 0x58 and short >= 24 and len(data) == _PAYLOAD_AT + 2 + short + _TAIL:
+        payload: Value = data[_PAYLOAD_AT + 2 : -_TAIL]
+    elif head == 0x59 and long >= 256 and len(data) == _PAYLOAD_AT + 3 + long + _TAIL:
+        payload = data[_PAYLOAD_AT + 3 : -_TAIL]
+    else:
+        payload = decode(data[_PAYLOAD_AT:-_TAIL])
     if not isinstance(payload, bytes):
         raise Malformed("COSE_Sign1: the payload is not a byte string")
     return UnprovenSign1(kid=KeyId(data[9:41]), alg=algorithm, payload=payload, signature=data[-SIGNATURE_BYTES:], raw=data)

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 from tallystick.errors import Malformed, Misuse, Refused, Unavailable, Unproven
 from tallystick.facts.fact import Place, read_place
 from tallystick.facts.schedule import within
-from tallystick.gate.crypto import Unbelieved, believe, check_key, may_speak_as
+from tallystick.gate.crypto import Unbelieved, check_claims, check_class, check_key, prove
 from tallystick.gate.finding import sign_finding
 from tallystick.gate.gate import Seen, layers_for
 from tallystick.gate.gate import judge as walk_layers
@@ -142,17 +142,19 @@ class Gatekeeper:
         Raises: Malformed.  Unbelieved: nobody believes it; `word` says why.  Unavailable.
         """
         now_ns = self._clock() if now_ns is None else now_ns
-        memory = self._memory
-        self._refresh()
         unproven = parse_signal(signal)
-        key = memory.key(unproven.kid)
+        claims = unproven.claims
+        taken = self._store.signal_seen(unproven.kid, claims.stream, claims.n)
+        self._refresh()
+        key = self._memory.key(unproven.kid)
         if key is None:
             raise Unbelieved("unproven", "its key is not known here")
-        proven = believe(unproven, key.known, key.public, key.classes, house_id=self._house, now_ns=now_ns)
-        claims = proven.claims
+        check_key(key.known, now_ns)
+        check_class(key.known, claims.signal_class, allowed=key.may_speak_as(claims.signal_class))
         self._check_verb(claims)
+        check_claims(claims, self._house, now_ns)
+        proven = prove(unproven, key.public)
         opened, raw_place = open_signal(claims, opening)
-        taken = self._store.signal_seen(unproven.kid, claims.stream, claims.n)
         if taken is not None:
             raise self._number_taken(proven, taken)
         decision = Decision(
@@ -194,8 +196,8 @@ class Gatekeeper:
     def rejudge(self, entry: int) -> Rechecked:
         """The same for any signal the gate has recorded, by its entry: what all layers and rights say now (`tally explain`)."""
         memory, now_ns = self._memory, self._clock()
-        self._refresh()
         row = self._store.entry(entry)
+        self._refresh()
         event = None if row is None else row.event
         if event is None or event.get("verdict") is None:
             raise Refused(f"entry {entry} holds no signal that was judged")
@@ -205,8 +207,8 @@ class Gatekeeper:
             return Rechecked(verdict=Word.REFUSE, reason="unproven", why="its key is not known here")
         try:
             check_key(key.known, now_ns)
-            if key.known.kind != "machine" and not may_speak_as(key.known.kind, key.classes, unproven.claims.signal_class):
-                raise Unbelieved("class", "its key may not speak as this class any more")
+            signal_class = unproven.claims.signal_class
+            check_class(key.known, signal_class, allowed=key.known.kind == "machine" or key.may_speak_as(signal_class))
             proven = unproven.prove(key.public)
         except Unproven as error:
             return Rechecked(verdict=Word.REFUSE, reason=error.word if isinstance(error, Unbelieved) else "unproven", why=error.message)
@@ -281,11 +283,12 @@ class Gatekeeper:
         layers = self._plan.resolve(claims.signal_class)
         if len(layers) > 1:
             decision.seen = self._look(layers, decision)
-        seen, action = decision.seen, _ACTIONS[claims.action]
-        rights = memory.rights
-        voices = [key.rights]
-        for signer in decision.link.signers:
-            voices.append(rights(signer))
+        seen, action, behind = decision.seen, _ACTIONS[claims.action], decision.link.signers
+        decision.weighed = True
+        if seen.rejected is None and not seen.low and memory.plainly(key, cap, action, claims.signal_class, behind):
+            decision.verdict = Word.ALLOW
+            return decision
+        voices = [key.rights, *map(memory.rights, behind)]
         target = decision.opening.target
         asked = None if target is None else decision.opening.read_target()
         body = None if decision.opening.body is None else decision.opening.read_body()
@@ -303,7 +306,7 @@ class Gatekeeper:
                 verb=claims.verb,
                 target=None if asked is None else f"{asked.method} {asked.path}",
                 body=body.sha256 if isinstance(body, BodyDigest) else None,
-                behind=decision.link.signers,  # type: ignore[arg-type]
+                behind=behind,  # type: ignore[arg-type]
                 now_ns=decision.now_ns,
             ),
             scopes=memory.scopes(signal.kid),

@@ -1,23 +1,28 @@
 """What the gate keeps at hand between two signals: keys with their rows, slices, the references of signals (docs/spec/gate.md, section 6).
 
-Keys and rows are kept for one `rights_epoch` of the store, slices for one `epoch` and the span of time in which they are the same. Both
-epochs are read for each signal, in one query, and see what any process has recorded: a revocation is in force at the next signal.
-References never change; the newest are kept.
+Keys and rows are kept for one `rights_epoch` of the store, slices for one `epoch` and the span of time in which they are the same. For
+each signal the database says whether anything was written since, by whatever process; if so both epochs are read. A revocation is in force
+at the next signal. References never change; the newest are kept.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tallystick.facts.fact import KnownKey
+from tallystick.gate.crypto import may_speak_as
 from tallystick.gate.question import Evidence, Question, SliceQuestion
 from tallystick.keys import KeyId, PublicKey
-from tallystick.rights.matrix import UNKNOWN_RIGHTS, Rights, rights_of
+from tallystick.pair.pairing import PairType
+from tallystick.rights.action import ActionClass
+from tallystick.rights.matrix import UNKNOWN_RIGHTS, Rights, plainly_allowed, rights_of
 from tallystick.rights.scope import UNKNOWN, Scope, Terms
 from tallystick.storage.gatereaders import GateReaders
 from tallystick.storage.gaterows import ScopeRow, SignalRow
 
 MAX_KEYS: Final = 16_384
 MAX_SLICES: Final = 4_096
+MAX_ACCEPTED: Final = 64  # of one key
+MAX_PLAIN: Final = 65_536
 MAX_REFERENCES: Final = 65_536
 _ENDLESS: Final = 2**63 - 1
 
@@ -35,6 +40,18 @@ class Known:
     rights: Rights
     admin: bool
     schedules: tuple[str, ...]
+    accepted: set[str] = field(default_factory=set)
+    """Classes that layer 1 has let it speak as."""
+
+    def may_speak_as(self, signal_class: str) -> bool:
+        """Whether this key may sign as a class."""
+        if signal_class in self.accepted:
+            return True
+        if not may_speak_as(self.known.kind, self.classes, signal_class):
+            return False
+        if len(self.accepted) < MAX_ACCEPTED:
+            self.accepted.add(signal_class)
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +85,18 @@ class GateMemory:
         self._scopes: dict[bytes, tuple[Scope, ...]] = {}
         self._slices: dict[bytes, _Cut] = {}
         self._references: dict[bytes, Behind] = {}
+        self._version: tuple[object, int] = (None, 0)
+        self.plain: dict[tuple[bytes, str, str, str, tuple[bytes, ...]], bool] = {}
+        """Answers of `rights.matrix.plainly_allowed`, by key, class, action, cap and who is behind."""
 
     def refresh(self) -> bool:
-        """Forget what may have changed. Called first for each signal. Returns: whether keys, grants or the plan may have changed."""
+        """Forget what may have changed. Called for each signal, after something was read from the store and before anything is taken from
+        here. Returns: whether keys, grants or the plan may have changed."""
+        version = self._readers.version()
+        known, number = self._version
+        if version[0] is known and version[1] == number:
+            return False
+        self._version = version
         epoch, rights_epoch = self._readers.epochs()
         if epoch != self._epoch:
             self._slices.clear()
@@ -79,6 +105,7 @@ class GateMemory:
             if rights_epoch != self._rights_epoch:
                 self._keys.clear()
                 self._rights.clear()
+                self.plain.clear()
                 self._rights_epoch = rights_epoch
                 return True
         return False
@@ -115,6 +142,17 @@ class GateMemory:
         if len(self._rights) >= MAX_KEYS:
             self._rights.clear()
         self._rights[kid] = found
+        return found
+
+    def plainly(self, key: Known, cap: PairType, action: ActionClass, signal_class: str, signers: tuple[bytes, ...]) -> bool:
+        """Whether rights allow this whatever its target and the time: asked for each signal, found once."""
+        name = (key.known.key_id, signal_class, action, cap, signers)
+        found = self.plain.get(name)
+        if found is None:
+            found = plainly_allowed(cap, key.rights, [self.rights(each) for each in signers], action, signal_class)
+            if len(self.plain) >= MAX_PLAIN:
+                self.plain.clear()
+            self.plain[name] = found
         return found
 
     def scopes(self, kid: bytes) -> tuple[Scope, ...]:

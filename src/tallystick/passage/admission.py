@@ -35,7 +35,8 @@ class Decision:
     """What the gate decided of one signal, at one moment, before anything is recorded. Treat it as frozen.
 
     `reason`: the ledger's word for a verdict that is not `allow`; `why`: one line for people, without clear values.
-    `judgement`: every voice, where the verdict needed more than a look.  `place`: the raw field of its opening, `[salt, value]`.
+    `judgement`: every voice, where the verdict needed more than a look.  `raw_place`: the field of its opening, `[salt, value]`.
+    `weighed`: layers and rights have judged it; without that nothing is known of its place either.
     """
 
     signal: ProvenSignal
@@ -48,6 +49,7 @@ class Decision:
     reason: str | None = None
     why: str = ""
     reduced: bool = False
+    weighed: bool = False
     seen: Seen = CLEAN
     link: Link = NOTHING
     context: tuple[int, int, bytes] | None = None
@@ -152,7 +154,7 @@ def admission(
                 )
             )
             openings.append(None)
-    if decision.raw_place is not None and decision.judgement is not None and rejected is None:
+    if decision.raw_place is not None and decision.weighed and rejected is None:
         events.append(
             Event.of(
                 Kind.SIGHTING,

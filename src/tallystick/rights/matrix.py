@@ -120,6 +120,11 @@ class Rights:
                 return _has(self.subject, action)
         return _lacks(self.subject, action, self.halted, may_wait and self.may_propose(request, within))
 
+    def plainly_allows(self, action: ActionClass, signal_class: str | None) -> bool:
+        """Whether class and action alone let it through, whatever the target and the time. `signal_class`: None for a key behind it."""
+        voice = self._plain_voice(action, signal_class, may_wait=False)
+        return voice is not None and voice.verdict is Verdict.ALLOW
+
     def _plain_voice(self, action: ActionClass, signal_class: str | None, may_wait: bool) -> Reason | None:
         """The voice, where it does not depend on target and time; else None."""
         if self.halted:
@@ -198,6 +203,17 @@ def granted_row(subject: str, actions: Iterable[ActionClass]) -> Row:
 def ordered_actions(pair_type: PairType) -> tuple[str, ...]:
     """The actions of a type as the pairing statement lists them (docs/spec/statements.md)."""
     return tuple(action.value for action in _ORDER if action in CAP[pair_type])
+
+
+def plainly_allowed(cap: PairType, signer: Rights, behind: Iterable[Rights], action: ActionClass, signal_class: str) -> bool:
+    """Whether `judge` allows every signal of this class, action and provenance that no layer objects to: the answer for most, and one that
+    can be kept. False means: ask `judge`. Never for `admin`. The tests hold it against `judge`."""
+    return (
+        action is not ActionClass.ADMIN
+        and action in CAP[cap]
+        and signer.plainly_allows(action, signal_class)
+        and all(each.plainly_allows(action, None) for each in behind)
+    )
 
 
 def judge(

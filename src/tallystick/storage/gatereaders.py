@@ -103,6 +103,14 @@ class GateReaders:
         self._marks: dict[int, list[int]] = {}  # of the entries that are in no posting yet
         self._marked = 0  # up to which entry
 
+    def version(self) -> tuple[apsw.Connection, int]:
+        """This thread's connection and the state of the database that it read last: with the same pair nothing at all has changed.
+
+        It asks nothing: whoever relies on it has just read something else (sqlite3_file_control, SQLITE_FCNTL_DATA_VERSION).
+        """
+        db = self._source.connection()
+        return db, db.data_version()
+
     def epoch(self) -> int:
         """Changes whenever a key, a grant, a fact, a scope, a context, the plan or a sighting may have changed, in whatever process."""
         return self.epochs()[0]
