@@ -62,6 +62,7 @@ BARS: Final[Mapping[str, Bar]] = {
     "ledger.checkpoint_verify.us": Bar(most=120),
     "ledger.scale.append_10m_over_10k": Bar(most=1.2),
     "ledger.query.p50_ms": Bar(most=5),
+    "gate.explain.ms": Bar(most=200),
 }
 
 

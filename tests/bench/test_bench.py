@@ -41,6 +41,7 @@ PROMISED = {
         "ledger.append_64.ratio_pymerkle",
         "ledger.append_1024.per_s",
     },
+    "area_story": {"gate.explain.ms"},
     "area_scale": {"ledger.scale.append_10m_over_10k"},
     "area_noise": {"pair.handshake.ratio_noiseprotocol"},
     "area_pair": {"pair.connect.ratio_mtls", "pair.connect.ratio_ssh", "pair.http.ratio_plain_p50", "pair.sever.ms"},

@@ -63,7 +63,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clear:
-    """What a signal's opening says. `state`: kept, erased, wrong (not what was signed), or none; `erased`: by which entry."""
+    """What a signal's opening says. `state`: kept, erased (by the entry `erased`), wrong: not what was signed, unread: too many, or none."""
 
     state: str = "none"
     target: str = ""

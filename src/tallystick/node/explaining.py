@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from tallystick import canonical
-from tallystick.errors import Misuse, TallyError
+from tallystick.errors import Malformed, Misuse, TallyError
 from tallystick.facts.fact import Place, read_place
 from tallystick.gate.opening import TAGS, Opening, commit, parse_opening
 from tallystick.gate.question import Finding
@@ -40,6 +40,7 @@ MAX_TEXTS: Final = 16  # that observations are told in
 MAX_PAGE: Final = 10_000
 MAX_OPENED: Final = 4_096  # openings read for one story
 MAX_REJUDGED: Final = 64  # steps that are judged anew without being asked for
+_TARGET_ALONE: Final = b"\xa1\x01\x82\x58\x20"  # an opening of a target and nothing else: {1: [salt, ...
 THREADS: Final = 2
 IN_THREADS: Final = 64  # signatures from which on threads pay
 
@@ -176,7 +177,7 @@ class _Ledger:
         self._chain = Chain(store)
         self._origins: dict[bytes, bool] = {}
         self._looked = 0
-        self._opened: dict[int, Opening | None] = {}
+        self._opened: dict[int, _Clear] = {}
 
     def event(self, index: int) -> Event | None:
         row = self._chain.leaf(index)
@@ -256,39 +257,55 @@ class _Ledger:
             start = rows[-1].index + 1
 
     def before(self, index: int, said: Said) -> int | None:
-        opening = self.opening(index)
-        if opening is None or opening.target is None:
+        found = self.clear_of(index, said)
+        if not found.route or found.route.endswith("*"):
             return None
-        path = opening.read_target().path
-        rows = self._store.entries(0, index, key=said.key, kinds=(Kind.SIGNAL,), targets=(path,), newest_first=True, limit=1)
-        return rows[0].index if rows and not path.endswith("*") else None
+        rows = self._store.entries(0, index, key=said.key, kinds=(Kind.SIGNAL,), targets=(found.route,), newest_first=True, limit=1)
+        return rows[0].index if rows else None
 
-    def opening(self, index: int) -> Opening | None:
-        """The opening of an entry, while it lives; each is read once, and not more than 4,096."""
-        if index not in self._opened and len(self._opened) < MAX_OPENED:
+    def clear_of(self, index: int, said: Said) -> "_Clear":
+        """What the opening of an entry says, as far as that was signed; each is read once, and not more than 4,096."""
+        if index not in self._opened:
+            if len(self._opened) >= MAX_OPENED:
+                return _Clear(Clear(state="unread"))
+            row = self._chain.leaf(index)
             try:
-                raw = self._store.opening(index)
-                self._opened[index] = None if raw is None else parse_opening(raw)
+                raw = None if row is None else self._store.opening(index, row[2])
+                self._opened[index] = _Clear(Clear(state="erased")) if raw is None else _read(said, raw)
             except TallyError:
-                self._opened[index] = None
-        return self._opened.get(index)
+                self._opened[index] = _Clear(Clear(state="wrong"))
+        return self._opened[index]
 
     def clear(self, step: Step) -> Clear | None:
-        """What its opening says."""
+        """What its opening says; None where nothing was committed to."""
         if step.said is None or not step.said.commitments or step.event.kind is not Kind.SIGNAL:
             return None
-        opening = self.opening(step.entry)
-        if opening is None:
-            return Clear(state="erased")
-        if not _fits(step.said, opening):
-            return Clear(state="wrong")
-        texts = [text for each in opening.observations for text in plain_value(each.value)]
-        return Clear(
-            state="kept",
-            target=_path(opening),
-            observations=tuple(texts[:MAX_TEXTS]),
-            place=_place(opening),
-        )
+        return self.clear_of(step.entry, step.said).clear
+
+
+@dataclass(frozen=True, slots=True)
+class _Clear:
+    """What is told of an opening, and the target as it was signed."""
+
+    clear: Clear
+    route: str = ""
+
+
+def _read(said: Said, raw: bytes) -> _Clear:
+    """What an opening says. Raises: Malformed."""
+    if raw[:5] == _TARGET_ALONE and len(said.commitments) == 1:  # nearly every signal: hashed where it stands
+        if sha256(TAGS[1], raw[5:37], raw[37:]) != said.commitments.get(1):
+            return _Clear(Clear(state="wrong"))
+        match canonical.decode(raw[37:]):
+            case [str(), str(path)]:
+                return _Clear(Clear(state="kept", target=_named(path)), path)
+        raise Malformed("this opening has no target")
+    opening = parse_opening(raw)
+    if not _fits(said, opening):
+        return _Clear(Clear(state="wrong"))
+    texts = [text for each in opening.observations for text in plain_value(each.value)]
+    path = opening.read_target().path if opening.target is not None else ""
+    return _Clear(Clear(state="kept", target=_named(path), observations=tuple(texts[:MAX_TEXTS]), place=_place(opening)), path)
 
 
 def _fits(said: Said, opening: Opening) -> bool:
@@ -300,11 +317,8 @@ def _fits(said: Said, opening: Opening) -> bool:
     )
 
 
-def _path(opening: Opening) -> str:
+def _named(path: str) -> str:
     """The target as people name it: without the route of the archive."""
-    if opening.target is None:
-        return ""
-    path = opening.read_target().path
     return path.removeprefix("/v1/files")
 
 

@@ -208,12 +208,18 @@ class Store(Readers):
             raise Unavailable("the ledger is closed")
         self._writer.grown = told
 
-    def opening(self, index: int) -> bytes | None:
-        """The opening of an entry; None when it has none or it was erased. Raises: Unavailable, Unproven when it was changed."""
-        slot, row = self.body_slot(index), self.entry(index)
-        if slot is None or row is None:
+    def opening(self, index: int, leaf: bytes | None = None) -> bytes | None:
+        """The opening of an entry; None when it has none or it was erased. `leaf`: of the entry, where it is at hand.
+
+        Raises: Unavailable, Unproven when it was changed.
+        """
+        slot = self.body_slot(index)
+        if slot is None:
             return None
-        return self._bodies.get(slot, leaf_hash(row.leaf)[:TAG_BYTES])
+        if leaf is None:
+            row = self.entry(index)
+            leaf = None if row is None else row.leaf
+        return None if leaf is None else self._bodies.get(slot, leaf_hash(leaf)[:TAG_BYTES])
 
     # Opening.
 
