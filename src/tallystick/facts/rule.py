@@ -28,7 +28,6 @@ LIVENESS_CONTRADICTION: Final = "liveness-contradiction"
 STANDING: Final = "standing"
 # Classes that belong to keys of one kind, whatever a grant says.
 _OF_KIND: Final = frozenset(("human", "machine"))
-_SECOND: Final = 10**9
 
 
 class Effect(StrEnum):
@@ -136,14 +135,15 @@ def _sightings(view: View) -> tuple[Objection, ...]:
     limit_kmh, limited = view.setting(SPEED_LIMIT)
     uncertainty_s, uncertain = view.setting(CLOCK_UNCERTAINTY)
     overlap_s, overlaps = view.setting(PLACE_OVERLAP)
+    slack_ns = time_between_ns(0, 0, uncertainty_s)
     at_once: list[Fact | Sighting | None] = []
     too_far: list[Fact | Sighting | None] = []
     for sighting in view.slice.sightings:
-        time_ns = time_between_ns(at_ns, sighting.observed_ns, uncertainty_s)
+        time_ns = abs(at_ns - sighting.observed_ns) + slack_ns
         if apart(place, sighting.place, time_ns, limit_kmh=limit_kmh, overlap_s=overlap_s) and not view.is_own(sighting):
             if isinstance(place, str):
                 at_once += (sighting, uncertain, overlaps)
-            elif time_ns <= 4 * uncertainty_s * _SECOND:
+            elif time_ns <= 2 * slack_ns:
                 at_once += (sighting, uncertain, limited)
             else:
                 too_far += (sighting, uncertain, limited)

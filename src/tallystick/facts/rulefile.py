@@ -69,22 +69,19 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One rule: when every condition holds, it objects. `line`: where it stands in the file."""
+    """One rule: when every condition holds, it objects. `line`: where it stands in the file; `tests`: its conditions as functions."""
 
     name: str
     effect: Effect
     conditions: tuple[Condition, ...]
     line: int = field(default=0, compare=False)
-    _tests: tuple[Test, ...] = field(init=False, repr=False, compare=False)
+    tests: tuple[Test, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_tests", tuple(condition.test() for condition in self.conditions))
+        object.__setattr__(self, "tests", tuple(condition.test() for condition in self.conditions))
 
-    def object_to(self, view: View) -> Objection | None:
-        """The objection, or None where a condition does not hold."""
-        for test in self._tests:
-            if not test(view):
-                return None
+    def objection(self, view: View) -> Objection:
+        """What it says of a view for which all its tests hold."""
         return Objection(
             rule=PREFIX + self.name,
             facts=entries(*(rests_on(condition, view) for condition in self.conditions)),
@@ -115,10 +112,16 @@ class RuleFile:
 
     def object_to(self, view: View) -> tuple[Objection, ...]:
         """What the rules have to say: first what refuses, then what holds, each in the order of the file."""
-        if not self.rules:
-            return ()
-        found = [objection for rule in self.rules if (objection := rule.object_to(view)) is not None]
-        return tuple(sorted(found, key=lambda objection: objection.effect is Effect.HOLD))
+        found: list[Objection] = []
+        for rule in self.rules:
+            for test in rule.tests:
+                if not test(view):
+                    break
+            else:
+                found.append(rule.objection(view))
+        if len(found) > 1:
+            found.sort(key=lambda objection: objection.effect is Effect.HOLD)
+        return tuple(found)
 
     def text(self) -> str:
         """The one form of these rules: what is shown, compared and hashed. Raises: Misuse for rules that no file can hold."""

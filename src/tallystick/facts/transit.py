@@ -30,9 +30,10 @@ _SECOND: Final = 10**9
 _PI: Final = 3.141592653589793
 _HALF_PI: Final = _PI / 2
 _E7: Final = _PI / 1_800_000_000
-_MM_PER_E7: Final = 11.1196  # rounded up: along a great circle of the sphere
 # mm per ns and km/h: 1 km/h = 10^6 mm in 3.6 * 10^12 ns.
 _PER_KMH: Final = 3_600_000
+# 10^-7 degrees of a great circle are 11.1195 mm.
+_MOST_PER_E7: Final = 11_120 * _PER_KMH // 1000
 
 _SINE: Final = tuple((-1.0) ** k / math.factorial(2 * k + 1) for k in range(12))
 _COSINE: Final = tuple((-1.0) ** k / math.factorial(2 * k) for k in range(13))
@@ -61,13 +62,6 @@ def gap_mm(one: Point, other: Point) -> int:
     return max(0, distance_mm(one, other) * (1000 - SPHERE_ERROR_PER_THOUSAND) // 1000 - 1000 * (one.radius_m + other.radius_m))
 
 
-def most_mm(one: Point, other: Point) -> int:
-    """A bound that is cheap: the distance of the centres is never more."""
-    around = abs(one.longitude_e7 - other.longitude_e7)
-    e7 = abs(one.latitude_e7 - other.latitude_e7) + min(around, 3_600_000_000 - around)
-    return int(e7 * _MM_PER_E7) + 1
-
-
 def time_between_ns(one_ns: int, other_ns: int, uncertainty_s: int) -> int:
     """The most time there can have been between two moments, each wrong by `uncertainty_s` at most, either way."""
     return abs(one_ns - other_ns) + 2 * uncertainty_s * _SECOND
@@ -91,7 +85,9 @@ def apart(one: Place, other: Place, time_ns: int, *, limit_kmh: int = SPEED_LIMI
     if isinstance(one, str) or isinstance(other, str):
         return isinstance(one, str) and isinstance(other, str) and one != other and time_ns <= overlap_s * _SECOND
     reach = limit_kmh * time_ns
-    if reach >= HALF_WAY_AROUND_MM * _PER_KMH or most_mm(one, other) * _PER_KMH <= reach:
+    # Along the meridian and the parallel it is never shorter: most sightings are done here.
+    around = abs(one.latitude_e7 - other.latitude_e7) + abs(one.longitude_e7 - other.longitude_e7)
+    if around * _MOST_PER_E7 <= reach or reach >= HALF_WAY_AROUND_MM * _PER_KMH:
         return False
     return gap_mm(one, other) * _PER_KMH > reach
 
