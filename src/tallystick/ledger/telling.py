@@ -63,7 +63,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clear:
-    """What a signal's opening says. `state`: kept, erased (by the entry `erased`), wrong: not what was signed, unread: too many, or none."""
+    """What a signal's opening says. `state`: kept, erased (by the entry `erased`), wrong (not what was signed), unread (too many), none."""
 
     state: str = "none"
     target: str = ""
