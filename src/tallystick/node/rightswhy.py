@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from tallystick.errors import Misuse, Refused
 from tallystick.facts.schedule import within
-from tallystick.gate.opening import parse_opening
+from tallystick.gate.opening import Opening, parse_opening
 from tallystick.gate.plan import DEFAULT, Plan, plan_of
 from tallystick.gate.provenance import COMPLETED
 from tallystick.keys import KeyId
+from tallystick.node.gatehouse import settled_plan
 from tallystick.node.gatememory import GateMemory
 from tallystick.node.plansettings import SECTION
 from tallystick.node.records import whole_number
@@ -62,16 +63,25 @@ def plan_of_store(store: Store) -> tuple[int | None, Plan]:
 def plan_view(store: Store, settings: Settings) -> dict[str, Any]:
     """Which layers judge which class, and why: the record, and what the settings of the house say beside it."""
     written = {name: (text, settings.origins[f"{SECTION}.{name}"].detail) for name, text in settings.auth_layers.items()}
-    (entry, plan), keys = plan_of_store(store), store.keys()
-    named = {*plan.layers, *(word for row in keys for word in row.classes), *written}
+    (entry, plan), keys, settled = plan_of_store(store), store.keys(), settled_plan(store, settings)
+    named = {*plan.layers, *(word for row in keys if row.kind == "source" for word in row.classes), *written}
     classes = []
     for name in sorted(named, key=lambda name: (name != DEFAULT, name)):
         decided = plan.name_for(name)
         why = f"as {decided}" if decided != name else "the default" if entry is None else f"entry {entry}"
         if name in written:
-            why += f"; {written[name][1]} says {written[name][0]}"
+            why += _said(*written[name], ",".join(plan.resolve(name)), name in settled.not_taken)
         classes.append({"class": name, "layers": [layer.value for layer in plan.resolve(name)], "why": why})
     return {"entry": entry, "classes": classes, "plan": {name: list(layers) for name, layers in plan.words().items()}}
+
+
+def _said(text: str, where: str, now: str, weaker: bool) -> str:
+    """What settings say about a class, beside the record."""
+    if text.replace(" ", "") == now:
+        return f"; {where} says the same"
+    if weaker:
+        return f"; {where} says {text}: not taken, fewer layers take a signature (`tally plan set`)"
+    return f"; {where} says {text}: from the next start on"
 
 
 def why_view(store: Store, house: KeyId, query: Mapping[str, str], now_ns: int) -> dict[str, Any]:
@@ -87,10 +97,13 @@ def why_view(store: Store, house: KeyId, query: Mapping[str, str], now_ns: int) 
     if known is None:
         raise AssertionError("a key of the list is known")
     signal_class = query.get("class") or (signal.signal_class if signal is not None and own else _class_of(row))
-    target = query.get("target") or (_target(store, signal) if signal is not None and own else None)
+    asked, body = _asked(store, signal) if signal is not None and own else (None, None)
+    target = query.get("target") or asked
     behind = _behind(store, row, signal, own=own, signal_class=signal_class)
     verb = query.get("verb") or (signal.verb if signal is not None and own else ANY_VERB)
-    request = Request(key=row.key_id, signal_class=signal_class, action=action, verb=verb, target=target, behind=behind, now_ns=now_ns)
+    request = Request(
+        key=row.key_id, signal_class=signal_class, action=action, verb=verb, target=target, body=body, behind=behind, now_ns=now_ns
+    )
     cap = _cap(store, signal.pairing if signal is not None and own else row.pairing)
     keys = [known.rights, *(memory.rights(key) for key in behind)]
     admin = known.admin and row.stands
@@ -166,14 +179,13 @@ def _signal(store: Store, text: str) -> SignalRow | None:
     return found
 
 
-def _target(store: Store, signal: SignalRow) -> str | None:
-    """What it asked for, unless that was erased."""
+def _asked(store: Store, signal: SignalRow) -> tuple[str | None, bytes | None]:
+    """Its target and the SHA-256 of its body, unless they were erased."""
     raw = store.opening(signal.entry)
-    opening = None if raw is None else parse_opening(raw)
-    if opening is None or opening.target is None:
-        return None
-    target = opening.read_target()
-    return f"{target.method} {target.path}"
+    opening = Opening() if raw is None else parse_opening(raw)
+    target = None if opening.target is None else opening.read_target()
+    body = None if opening.body is None else opening.read_body()
+    return None if target is None else f"{target.method} {target.path}", None if body is None else body.sha256
 
 
 def _cap(store: Store, pairing: bytes | None) -> PairType:
