@@ -62,6 +62,8 @@ BARS: Final[Mapping[str, Bar]] = {
     "ledger.checkpoint_verify.us": Bar(most=120),
     "ledger.scale.append_10m_over_10k": Bar(most=1.2),
     "ledger.query.p50_ms": Bar(most=5),
+    "gate.rules.mean_us": Bar(most=150),
+    "gate.rules.ratio_100k_over_1k": Bar(most=1.3),
     "gate.explain.ms": Bar(most=200),
 }
 

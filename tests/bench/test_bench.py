@@ -41,6 +41,7 @@ PROMISED = {
         "ledger.append_64.ratio_pymerkle",
         "ledger.append_1024.per_s",
     },
+    "area_gate": {"gate.rules.mean_us", "gate.rules.ratio_100k_over_1k", "gate.rules.ratio_clingo"},
     "area_story": {"gate.explain.ms"},
     "area_scale": {"ledger.scale.append_10m_over_10k"},
     "area_noise": {"pair.handshake.ratio_noiseprotocol"},
