@@ -82,7 +82,9 @@ def equal(a: Buffer, b: Buffer) -> bool:
 
 
 class _HashState(Protocol):
+    def update(self, data: bytes, /) -> None: ...
     def digest(self) -> bytes: ...
+    def copy(self) -> Self: ...
 
 
 _IPAD: Final = bytes(octet ^ 0x36 for octet in range(256))
@@ -93,8 +95,7 @@ _OPAD: Final = bytes(octet ^ 0x5C for octet in range(256))
 class Hash:
     """A hash function and the constructions Noise builds from it (Noise 4.3).
 
-    HMAC is written out from RFC 2104, because a handshake is two dozen of them: with the keys padded by
-    `bytes.translate` one costs half of `hmac.digest`. Tested against the standard library.
+    HMAC is written out (RFC 2104), with keys padded by `bytes.translate`: half the cost of `hmac.digest`, two dozen in a handshake.
     """
 
     name: str
@@ -135,8 +136,7 @@ def scrypt(passphrase: bytes, salt: bytes, n: int, r: int, p: int, length: int) 
     return hashlib.scrypt(passphrase, salt=salt, n=n, r=r, p=p, dklen=length, maxmem=128 * r * (n + p + 2) + (1 << 20))
 
 
-# --- Key agreement ---------------------------------------------------------------------------------------------------
-# The three classes have one shape, which noise.handshakestate asks for as its `KeyPair`.
+# --- Key agreement: three classes of one shape, which noise.handshakestate asks for as its `KeyPair` ------------------
 
 
 class _KeyPair:
@@ -415,7 +415,7 @@ def mlkem768_encapsulate(public: bytes) -> tuple[bytes, bytes]:
 
 
 def mlkem768_decapsulate(seed: bytes, ciphertext: bytes) -> bytes:
-    """The shared secret, 32 bytes. A wrong ciphertext of the right length gives another secret (implicit rejection).
+    """The shared secret, 32 bytes; of a wrong ciphertext another one (implicit rejection).
 
     Raises: Malformed when the ciphertext is not 1,088 bytes, Misuse when the seed is not 64.
     """

@@ -80,7 +80,8 @@ class TileFiles:
                 if found.st_size > limit:
                     raise Malformed(f"{name} has {found.st_size} bytes, more than {limit}")
                 data = b""
-                while len(data) <= limit and (more := os.read(file, limit + 1 - len(data))):
+                # As much as there is and a byte more: a buffer of the whole limit would be made, and given back, for each file.
+                while len(data) <= limit and (more := os.read(file, max(found.st_size - len(data), 0) + 1)):
                     data += more
             finally:
                 os.close(file)

@@ -35,7 +35,7 @@ LATER_S: Final = 0.05
 SETTLE_BYTES: Final = 262_144  # of bodies in the database, until their files are synced
 # Of 4 KiB: when the write-ahead log is brought home. Then it begins anew in the same file, and to overwrite a file costs half of what it
 # costs to grow it: where nobody waits, it is kept short.
-CHECKPOINT_PAGES: Final = 4_000
+CHECKPOINT_PAGES: Final = 1_000
 IDLE_CHECKPOINT_PAGES: Final = 1_000
 
 Receipts = tuple[Receipt, ...]
@@ -76,7 +76,8 @@ class Writer:
         self._told = stopped
         self.grown: Callable[[], None] | None = None  # called by this thread after each group that brought entries
         self._queue: deque[Ticket] = deque()
-        self._queued = 0
+        self._queued = 0  # entries, and bytes
+        self._queued_bytes = 0
         self._mutex = threading.Lock()
         # The writer sleeps by taking this lock a second time and is woken by its release. A condition does the same with more of Python
         # around it, and whoever wakes the writer is about to answer somebody.
@@ -107,6 +108,7 @@ class Writer:
                 raise Unavailable(f"{self._queued} entries are waiting for the disk", "The disk is slow; try again.")
             self._queue.append(ticket)
             self._queued += len(ticket.leaves)
+            self._queued_bytes += ticket.size
             if ticket.future is not None or ticket.waiter is not None:
                 self._awaited = True
             if self._sleeping and (self._awaited or self._sleeping == "sound"):
@@ -158,6 +160,11 @@ class Writer:
         """The next group. Called with the mutex held."""
         queue, entries, size = self._queue, 0, 0
         group: list[Ticket] = []
+        if self._queued <= MAX_GROUP_ENTRIES and self._queued_bytes <= MAX_GROUP_BYTES:
+            group, self._queue = list(queue), deque()
+            self._queued = self._queued_bytes = 0
+            self._awaited = False
+            return group
         while queue:
             ticket = queue[0]
             if group and (entries + len(ticket.leaves) > MAX_GROUP_ENTRIES or size + ticket.size > MAX_GROUP_BYTES):
@@ -166,6 +173,7 @@ class Writer:
             entries += len(ticket.leaves)
             size += ticket.size
         self._queued -= entries
+        self._queued_bytes -= size
         self._awaited = bool(queue)
         return group
 
@@ -196,9 +204,9 @@ class Writer:
     def _stop(self, group: Sequence[Ticket], failure: Unavailable) -> None:
         with self._mutex:
             self._failure = failure
-        _tell(group, failure)
         if self._told is not None:
             self._told(failure)
+        _tell(group, failure)
 
     def _wal_grew(self, _db: apsw.Connection, _name: str, pages: int) -> int:
         self._wal_pages = pages
@@ -225,12 +233,16 @@ class Writer:
 def _tell(group: Sequence[Ticket], failure: BaseException | None) -> None:
     """Wake every caller of the group: futures at once, and each event loop with one callback."""
     loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Receipts], object]]] = {}
+    last, told = None, list[tuple[asyncio.Future[Receipts], object]]()
     for ticket in group:
         outcome: object = ticket.outcome
         if failure is not None and not isinstance(outcome, TallyError):
             outcome = failure
-        if ticket.loop is not None and ticket.waiter is not None:
-            loops.setdefault(ticket.loop, []).append((ticket.waiter, outcome))
+        if ticket.waiter is not None and ticket.loop is not None:
+            if ticket.loop is not last:
+                last = ticket.loop
+                told = loops.setdefault(last, [])
+            told.append((ticket.waiter, outcome))
         elif ticket.future is not None and ticket.future.set_running_or_notify_cancel():
             if isinstance(outcome, BaseException):
                 ticket.future.set_exception(outcome)
@@ -245,7 +257,7 @@ def _wake(waiters: Sequence[tuple[asyncio.Future[Receipts], object]]) -> None:
     for waiter, outcome in waiters:
         if waiter.done():
             continue
-        if isinstance(outcome, BaseException):
-            waiter.set_exception(outcome)
-        elif isinstance(outcome, tuple):
+        if type(outcome) is tuple:
             waiter.set_result(outcome)
+        elif isinstance(outcome, BaseException):
+            waiter.set_exception(outcome)

@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from tallystick.errors import Malformed, Misuse, Unproven
-from tallystick.primitives import SHA256
-from tallystick.tlog.tree import EMPTY_ROOT, HASH_BYTES, MAX_SIZE, check_hash, node_hash
+from tallystick.tlog.tree import EMPTY_ROOT, HASH_BYTES, MAX_SIZE, NODE, check_hash, node_hash
 
 MAX_HASHES: Final = 63
 Subtree = Callable[[int, int], bytes]
@@ -77,13 +76,15 @@ def verify_inclusion(*, index: int, size: int, leaf: bytes, root: bytes, proof: 
     inner = (index ^ (size - 1)).bit_length()
     if len(proof) != inner + (index >> inner).bit_count():
         raise Malformed("the inclusion proof has a wrong number of hashes")
-    found, new = check_hash(leaf), SHA256.new
+    found, copy = check_hash(leaf), NODE.copy
     lefts = index | -1 << inner  # bit by bit: does the sibling stand on the left?
     for sibling in proof:
         if len(sibling) != HASH_BYTES:
             check_hash(sibling)
         # tlog.tree.node_hash, without its call: whoever checks a ledger comes here for each entry.
-        found = new(b"\x01" + sibling + found if lefts & 1 else b"\x01" + found + sibling).digest()
+        node = copy()
+        node.update(sibling + found if lefts & 1 else found + sibling)
+        found = node.digest()
         lefts >>= 1
     if found != root:
         raise Unproven("the inclusion proof does not lead to the root")

@@ -17,6 +17,8 @@ MAX_SIZE: Final = 2**63 - 1  # what an SQLite integer holds; C2SP tlog-cosignatu
 EMPTY_ROOT: Final = sha256()
 
 _new: Final = SHA256.new
+NODE: Final = _new(b"\x01")
+"""Where the hash of every inner node begins: to copy a state costs OpenSSL less than to make one."""
 
 
 def leaf_hash(leaf: bytes) -> bytes:
@@ -39,14 +41,24 @@ def edge_root(edge: Sequence[bytes]) -> bytes:
     return root
 
 
+def parents(row: Sequence[bytes]) -> list[bytes]:
+    """The nodes above a level of an even number of nodes."""
+    copy, found = NODE.copy, list[bytes]()
+    each = iter(row)
+    for left, right in zip(each, each, strict=True):
+        node = copy()
+        node.update(left + right)
+        found.append(node.digest())
+    return found
+
+
 def perfect_root(hashes: Sequence[bytes]) -> bytes:
     """The root over 2**k hashes of one level. Raises: AssertionError when their number is no power of two."""
     if not hashes or len(hashes) & (len(hashes) - 1):
         raise AssertionError("a perfect tree has a power of two of leaves")
-    row = list(hashes)
-    new = _new
+    row: Sequence[bytes] = hashes
     while len(row) > 1:
-        row = [new(b"\x01" + left + right).digest() for left, right in zip(row[::2], row[1::2], strict=True)]
+        row = parents(row)
     return row[0]
 
 

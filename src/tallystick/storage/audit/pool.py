@@ -5,12 +5,17 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import suppress
 from multiprocessing import get_context
+from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
+from tallystick.errors import TallyError
 from tallystick.ledger.block import Block, Sight, read_block
 from tallystick.ledger.form import Forms
+from tallystick.storage.tiles import TileFiles
+from tallystick.tlog.tile import Tile
 
 BLOCKS_IN_TASK: Final = 32
 # Entries from which other processes pay: a forked one is there at once, a fresh one costs a third of a second.
@@ -20,15 +25,25 @@ _FORMS: Final = Forms()  # of this process
 
 
 class Task(NamedTuple):
-    """A bundle to be read."""
+    """A bundle to be read: `data`, or the published one that lies in this folder. One that cannot be had is read as nothing."""
 
     data: bytes
     width: int
     first: int
+    folder: Path | None = None
+    tile: Tile | None = None
+
+
+def _block(task: Task, sight: Sight) -> Block:
+    data = task.data
+    if task.folder is not None and task.tile is not None:
+        with suppress(TallyError):  # whoever looks into it again says why
+            data = TileFiles(task.folder).get(task.tile) or b""
+    return read_block(data, task.width, task.first, _FORMS, sight)
 
 
 def _read(tasks: list[Task], sight: Sight) -> list[Block]:
-    return [read_block(task.data, task.width, task.first, _FORMS, sight) for task in tasks]
+    return [_block(task, sight) for task in tasks]
 
 
 class Pool:
@@ -49,7 +64,7 @@ class Pool:
         """The blocks in their order; at most a few tasks are under way at once."""
         if self._pool is None:
             for task in tasks:
-                yield read_block(task.data, task.width, task.first, _FORMS, sight())
+                yield _block(task, sight())
             return
         under_way: deque[Future[list[Block]]] = deque()
         batch: list[Task] = []
