@@ -156,8 +156,10 @@ class GateReaders:
             raise Misuse(f"a slice names at most {MAX_PREDICATES} predicates")
         subject = bytes(key_id)
         try:
-            run = self._source.connection().execute
-            run("BEGIN")  # of one moment
+            db = self._source.connection()
+            run, begun = db.execute, not db.in_transaction
+            if begun:
+                run("BEGIN")  # of one moment
             try:
                 row = run(_KEY, (subject,)).fetchone()
                 sightings = run(_NEAR, (subject, around_ns, SIGHTINGS, subject, around_ns, SIGHTINGS)).fetchall()
@@ -168,7 +170,8 @@ class GateReaders:
                         asked = [value for word in predicates for about in (subject, _ALL) for value in (about, word, around_ns, around_ns)]
                         rows = run(_many(len(predicates)), asked).fetchall()
             finally:
-                run("COMMIT")
+                if begun:
+                    run("COMMIT")
         except apsw.Error as error:
             raise unavailable(error) from error
         if row is None:
