@@ -60,6 +60,58 @@ PROPOSAL: dict[str, Any] = {
 DETAIL = {"proposal": 5, "origin": HASH, "static": HASH, "signing": "a0", "witness": HASH, "human": None, "signed_type": "USER"}
 FILE = {"name": "a", "kind": "file", "bytes": 1, "modified_ns": 1, "sha256": HASH}
 STATUS = {"house": HASH, "name": "attic", "type": "ADMIN", "label": "x", "entries": 1, "pairs_standing": 1, "sessions_open": 1}
+ROW = {"classes": ["sensor"], "actions": [], "targets": [], "schedule": None, "place": "attic", "expires_ns": 1}
+KEY = {
+    "number": 12,
+    "key": "key-x",
+    "label": "camera",
+    "kind": "source",
+    "state": "standing",
+    "place_erased": False,
+    "introduced": 4,
+    "introduced_by": "#2",
+    "pair": None,
+    "changed": 4,
+    "since": None,
+    **ROW,
+}
+GRANT = {"entry": 5, "by": "#2", **ROW}
+SCOPE = {"scope": HASH, "entry": 6, "state": "open", "verb": "mail.send", "targets": [], "uses_left": 1, "until_ns": 9}
+FACT = {
+    "entry": 7,
+    "predicate": "firmware",
+    "subject": "#12",
+    "value": "1.4",
+    "personal": False,
+    "state": "standing",
+    "observed_ns": 1,
+    "until_ns": None,
+    "by": "#2",
+}
+CHANGE = {"entry": 4, "time_ns": 1, "kind": "key-introduced", "by": "#2"}
+CELLS = {
+    "number": 12,
+    "key": "key-x",
+    "label": "camera",
+    "kind": "source",
+    "state": "standing",
+    **dict.fromkeys(("metadata", "read", "egress", "propose", "write", "admin"), "ask"),
+}
+WHY = {
+    "key": "#12",
+    "label": "camera",
+    "action": "write",
+    "class": "sensor",
+    "target": None,
+    "signal": None,
+    "cap": "INPUT",
+    "verdict": "hold",
+    "scope": None,
+    "layers": ["crypto"],
+    "layers_from": "default",
+    "voices": [],
+    "rows": [],
+}
 # What a good house may answer to a request that begins so; the first that fits.
 GOOD: tuple[tuple[str, Any], ...] = (
     ("GET /v1/ping", {"time_ns": 1}),
@@ -80,6 +132,15 @@ GOOD: tuple[tuple[str, Any], ...] = (
     ("DELETE ", {"path": "a", "entry": 1}),
     ("POST /v1/move", {"path": "a", "target": "b", "entry": 1}),
     ("POST /v1/statements", {"verb": "pair.sever", "entry": 1}),
+    (
+        "GET /v1/keys?",
+        {**KEY, "public": "a0", "grants": [GRANT], "scopes": [SCOPE], "facts": [FACT], "sightings": 1, "context": 5, "changes": [CHANGE]},
+    ),
+    ("GET /v1/keys", {"keys": [KEY], "suspended": [{"kind": "key", "id": HASH, "entry": 1, "cause": 2}]}),
+    ("GET /v1/facts", {"facts": [FACT]}),
+    ("GET /v1/rights/why", WHY),
+    ("GET /v1/rights", {"keys": [CELLS]}),
+    ("GET /v1/plan", {"entry": 1, "classes": [{"class": "cron", "layers": ["crypto"], "why": "entry 1"}], "plan": {"default": ["crypto"]}}),
 )
 
 
@@ -247,6 +308,12 @@ def commands_of(liar: Liar) -> dict[str, Callable[[], object]]:
         "ls": lambda: commands.ls(chosen, house="", path="/"),
         "versions": lambda: commands.versions(chosen, house="", path="/a"),
         "uploads": lambda: commands.uploads(chosen, house=""),
+        "key ls": lambda: commands.key_ls_house(chosen, house="attic"),
+        "key show": lambda: commands.key_show(chosen, key="#12", house="attic"),
+        "fact ls": lambda: commands.fact_ls(chosen, key="", predicate="", every=True, house="attic"),
+        "rights ls": lambda: commands.rights_ls(chosen, house="attic"),
+        "rights why": lambda: commands.rights_why(chosen, query={"key": "#12", "action": "write"}, house="attic"),
+        "plan": lambda: commands.plan(chosen, house="attic"),
         "log": lambda: list(commands.log(chosen, house="attic", query={"limit": 3}, follow=False)),
     }
 
