@@ -4,6 +4,7 @@ import importlib
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,20 @@ def test_a_later_grant_adds_a_class_and_hours(scene: GateScene) -> None:
     assert found(scene)[:2] == ("reject", "outside-schedule")
     grant(scene, "job", classes=("cron", "feed"))
     assert admit(scene, "job", "cron").allowed and admit(scene, "job", "feed").allowed
+
+
+def test_a_job_may_sign_a_minute_after_its_time(scene: GateScene) -> None:
+    """By the time of issue, for the rows too, so that a release at noon finds the job of the morning in its hours."""
+    scene.now_ns -= scene.now_ns % (60 * SECOND)
+    time = datetime.fromtimestamp(scene.now_ns // SECOND, UTC)
+    scene.introduce("job", "cron", schedule=f"{time.minute} {time.hour} * * *", actions=("metadata", "read", "propose", "write"))
+    scene.now_ns += 119 * SECOND
+    assert admit(scene, "job", "cron", "write").allowed
+    late = scene.sign("job", "cron", "write")
+    keeper = scene.keeper()
+    assert keeper.judge(late.raw, late.opening, now_ns=scene.now_ns + 200 * SECOND).verdict is Word.ALLOW
+    scene.now_ns += SECOND
+    assert admit(scene, "job", "cron", "write").refused
 
 
 def test_three_sightings_and_a_search(scene: GateScene) -> None:

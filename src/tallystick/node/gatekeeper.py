@@ -53,6 +53,7 @@ from tallystick.storage.sqlite import Store
 TRIES: Final = 4  # of a signal whose key, context or scope changed between its judgement and its entry
 MAX_HELD: Final = 256  # proposals of one key that wait: an inbox that somebody fills is read by nobody
 LOOK_S: Final = 0.25  # how often one who waits for a human looks whether another process had the word
+SCHEDULE_TOLERANCE_S: Final = 60  # of a row; what rules a key out altogether is settable (docs/spec/facts.md)
 STATEMENTS: Final = SPOKEN | frozenset(PAIR_STATEMENTS.values())
 _ACTIONS: Final[Mapping[str, ActionClass]] = {action.value: action for action in ActionClass}
 _EMPTY: Final = Opening()
@@ -310,7 +311,7 @@ class Gatekeeper:
                 now_ns=decision.now_ns,
             ),
             scopes=memory.scopes(signal.kid),
-            within=within,
+            within=lambda schedule, _: within(schedule, claims.issued_at_ns, SCHEDULE_TOLERANCE_S),
         )
         decision.verdict, decision.reduced, decision.scope, decision.judgement = judgement.verdict, seen.low, judgement.scope, judgement
         if judgement.verdict is not Word.ALLOW:

@@ -149,12 +149,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         most=1_000_000,
         doc="Signals a second that the gate takes of one key, and 20 seconds' worth at once; 0 takes all.",
     ),
-    Setting(
-        name="reason",
-        kind=Kind.SWITCH,
-        default="false",
-        doc="Search uncertain places and clocks for a story in which every sighting of a key is true (extra `[reason]`).",
-    ),
+    Setting(name="reason", kind=Kind.SWITCH, default="false", doc="Look for a story in which all sightings are true (extra `[reason]`)."),
     Setting(
         name="gate_socket",
         kind=Kind.PATH,

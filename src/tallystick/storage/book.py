@@ -22,7 +22,7 @@ from tallystick.ledger.signed import SignalMark
 from tallystick.ledger.table import KINDS
 from tallystick.primitives import SHA256
 from tallystick.storage.bodies import SEGMENT_UNITS, TAG_BYTES, Bodies, Sealed, UnfinishedErasureError
-from tallystick.storage.clear import clear_value
+from tallystick.storage.clear import OPENED, clear_value
 from tallystick.storage.connection import passing, unavailable
 from tallystick.storage.leftovers import clear_copies
 from tallystick.storage.postings import INDEXED, POSTED, mark_number, post
@@ -54,8 +54,9 @@ def _about(kind: int) -> tuple[str, ...]:
 
 # By the number of a kind: a list is found by it, where a dict would ask the enumeration for a hash, in Python, for each entry.
 _ABOUT: Final = [_about(kind) for kind in range(max(Kind) + 1)]
-_BODY_ERASED: Final = int(Kind.BODY_ERASED)
 _PLAIN: Final = [kind in map(int, PLAIN) for kind in range(max(Kind) + 1)]
+_TURNS: Final = [kind in (*CHANGES, *RIGHTS, Kind.BODY_ERASED) for kind in range(max(Kind) + 1)]
+_OPENED: Final = [kind in OPENED for kind in range(max(Kind) + 1)]
 
 
 @dataclass(slots=True)
@@ -151,6 +152,15 @@ class Book:
             cap = self._caps[pairing] = str(row[0]) if row is not None else ""
         return cap
 
+    def _turn(self, kind: Kind) -> None:
+        """What this kind has changed is not what was kept of it."""
+        if kind in CHANGES:
+            self._shut = None
+        if kind in RIGHTS:
+            self._forget_rights()
+        if kind is Kind.BODY_ERASED:
+            self._erases = True
+
     def _forget_rights(self) -> None:
         """Who may do what has changed, or may not have: ask again."""
         self._standing.clear()
@@ -229,14 +239,10 @@ class Book:
         try:
             for offset, event in enumerate(request.events):
                 mark = project(self, event, first + offset, self.event_at)
-                if event.kind in CHANGES:
-                    self._shut = None
-                if event.kind in RIGHTS:
-                    self._forget_rights()
-                if event.kind == _BODY_ERASED:
-                    self._erases = True
+                if _TURNS[event.kind]:
+                    self._turn(event.kind)
                 opening = request.openings[offset] if request.openings else b""
-                if opening and (clear := clear_value(event, opening)) is not None:
+                if opening and _OPENED[event.kind] and (clear := clear_value(event, opening)) is not None:
                     self.run("INSERT INTO clear VALUES (?, ?)", (first + offset, clear))
                 self._pending.append((event, request.leaves[offset], opening, mark))
         except TallyError as error:
