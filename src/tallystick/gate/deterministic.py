@@ -8,8 +8,8 @@ speaks against the signal.
 from dataclasses import dataclass, field
 from typing import Final
 
-from tallystick.facts.claim import PREDICATES, Claim, View, look
-from tallystick.facts.rule import IMPOSSIBLE_TRANSIT, TWO_PLACES, Effect, Objection, object_to
+from tallystick.facts.claim import LIVENESS, PREDICATES, Claim, View, look
+from tallystick.facts.rule import IMPOSSIBLE_TRANSIT, STANDING, TWO_PLACES, Effect, Objection, object_to
 from tallystick.facts.rulefile import NO_RULES, RuleFile
 from tallystick.gate.question import Candidate, Evidence, Finding, Layer, Outcome, SliceQuestion
 
@@ -45,6 +45,20 @@ class Deterministic:
             raise AssertionError("the slice is about another key")
         found = self.objections(look(claim_of(candidate), evidence.slice), evidence.conflict)
         return _finding(found) if found else _PASS
+
+    def silent(self, evidence: Evidence) -> bool:
+        """Without rules of the owner, a schedule, an end or a failed liveness there is nothing to object but to a place."""
+        known = evidence.slice
+        return (
+            known is not None
+            and not self.rules.rules
+            and not evidence.conflict
+            and known.key.state == STANDING
+            and known.key.expires_ns is None
+            and not known.key.schedule
+            and not known.key.also
+            and not any(fact.predicate == LIVENESS for fact in known.facts)
+        )
 
     def objections(self, view: View, conflict: tuple[int, ...] = ()) -> tuple[Objection, ...]:
         """Everything that speaks against it: the rules of the house, a conflict that a search found, the owner's rules, what holds last."""

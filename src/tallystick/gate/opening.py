@@ -233,37 +233,48 @@ def open_signal(claims: Signal, raw: bytes) -> tuple[Opening, bytes | None]:
 def _open_plain(claims: Signal, raw: bytes) -> tuple[Opening, bytes | None] | None:
     """An opening without observations that fits its signal; None for every other one, good or bad."""
     said = claims.commitments
-    wanted = (said.target, said.headers, said.body, said.place, claims.sensor)
-    if not raw or len(raw) > MAX_OPENING_BYTES or raw[0] != 0xA0 + sum(each is not None for each in wanted):
+    wanted = ((1, said.target), (2, said.headers), (3, said.body), (4, said.place), (15, claims.sensor))
+    if not raw or len(raw) > MAX_OPENING_BYTES:
         return None
-    reader = Reader(raw, 2_048 - 4 * len(wanted))
-    opened: list[Opened | None] = []
+    left = raw[0] - 0xA0
+    reader: Reader | None = None
+    found: dict[int, Opened] = {}
     raw_place = None
     at = 1
     try:
-        for number, commitment in zip(_NUMBERS, wanted, strict=True):
+        for number, commitment in wanted:
             if commitment is None:
-                opened.append(None)
                 continue
+            left -= 1
             begins = at + 4
             if raw[at] != number or raw[at + 1 : begins] != _OPENED:
                 return None
             at = begins + SALT_BYTES
-            value, ends = reader.item(at, 8)
+            value: Value
+            if number == 3 and raw[at : at + 1] == b"\x82" and raw[at + 1] < 24 and raw[at + 2 : at + 4] == b"\x58\x20":
+                ends = at + 36  # a short body: its length in one byte, and its hash
+                value = [raw[at + 1], raw[at + 4 : ends]]
+                if ends > len(raw):
+                    return None
+            else:
+                reader = reader or Reader(raw, 2_028)
+                value, ends = reader.item(at, 8)
+                if number < 4:
+                    _CHECKS[number](value)
+                elif number == 4:
+                    raw_place = raw[begins - 3 : ends]
             if sha256(TAGS[number], raw[begins:ends]) != commitment:
                 return None
-            if number < 4:
-                _CHECKS[number](value)
-            elif number == 4:
-                raw_place = raw[begins - 3 : ends]
-            opened.append(Opened(salt=raw[begins:at], value=value))
+            found[number] = Opened(salt=raw[begins:at], value=value)
             at = ends
     except (Malformed, IndexError, UnicodeDecodeError):
         return None
+    if left:
+        return None
     if at != len(raw):
         return None
-    target, headers, body, place, sensor = opened
-    return Opening(target=target, headers=headers, body=body, place=place, sensor=sensor), raw_place
+    get = found.get
+    return Opening(target=get(1), headers=get(2), body=get(3), place=get(4), sensor=get(15)), raw_place
 
 
 def encode_opening(opening: Opening) -> bytes:
@@ -350,5 +361,4 @@ def _check_body(value: Value) -> None:
             raise Malformed("opening: a body is null, or a length and a hash")
 
 
-_NUMBERS: Final = (1, 2, 3, 4, 15)
 _CHECKS: Final = {1: _check_target, 2: _check_headers, 3: _check_body}

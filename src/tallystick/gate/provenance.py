@@ -5,8 +5,7 @@ is behind it. `link` adds one step.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from tallystick.errors import Refused
 from tallystick.gate.signal import EntryRef, Reference
@@ -44,9 +43,11 @@ class Predecessor(Protocol):
         """How many steps its longest chain has."""
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
-    """All that is behind a signal. `signers`: the other keys, ascending; `UNKNOWN` among them for what nobody recorded."""
+class Link(NamedTuple):
+    """All that is behind a signal; a tuple, because one is made for every signal.
+
+    `signers`: the other keys, ascending; `UNKNOWN` among them for what nobody recorded.
+    """
 
     signers: tuple[bytes, ...] = ()
     depth: int = 0
@@ -78,9 +79,13 @@ def link(own: bytes, found: Iterable[Predecessor | None], house: bytes, *further
         are links and no signers.  further: what else is behind it: its context.
     Raises: Unlinked.
     """
+    rows = tuple(found)
+    if len(rows) == 1 and not further and rows[0] is not None and not rows[0].signers and rows[0].depth < MAX_DEPTH:
+        key = rows[0].key  # nearly every signal of a source: after the one before it
+        return Link((), rows[0].depth + 1) if key in (own, house) else Link((key,), rows[0].depth + 1)
     signers: set[bytes] = set()
     depth = 0
-    for row in found:
+    for row in rows:
         if row is None:
             raise Unlinked("unknown-predecessor", "a predecessor is not in this ledger")
         signers.add(row.key)

@@ -126,3 +126,9 @@ class GateLayer(Protocol):
 
     def weigh(self, candidate: Candidate, evidence: Evidence | None) -> Finding:
         """Judge. `evidence`: None where nobody could answer."""
+
+    def silent(self, evidence: Evidence) -> bool:
+        """Whether `weigh` passes every signal with this evidence that says no place, has no notes and may speak as its class.
+
+        False where that depends on the signal or the time. Found once for each evidence; then the layer need not be asked.
+        """

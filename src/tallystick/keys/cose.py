@@ -90,9 +90,11 @@ class UnprovenSign1:
 
         Raises: Unproven when the key is another one than `kid` names, or the signature does not hold (ES256: low s only).
         """
-        if public.key_id != self.kid or public.kind is not _KIND[self.alg]:
+        # By identity: an enumeration hashes its members in Python.
+        kind, verify = (KeyKind.ED25519, ed25519_verify) if self.alg is Algorithm.EDDSA else (KeyKind.P256, p256_verify)
+        if public.key_id != self.kid or public.kind is not kind:
             raise Unproven("COSE_Sign1: signed by another key than this")
-        (ed25519_verify if self.alg is Algorithm.EDDSA else p256_verify)(public.raw, self.signature, self.signed_bytes())
+        verify(public.raw, self.signature, signed_bytes_of(self.raw))
 
     def verify(self, public: PublicKey) -> Sign1:
         """`check`, and the proven value. Raises: Unproven, as `check`."""

@@ -18,9 +18,9 @@ from typing import Final, Protocol
 from tallystick.errors import Malformed, Misuse, Refused, Unavailable, Unproven
 from tallystick.facts.fact import Place, read_place
 from tallystick.facts.schedule import within
-from tallystick.gate.crypto import Unbelieved, check_claims, check_class, check_key, prove
+from tallystick.gate.crypto import STANDING, Unbelieved, check_claims, check_class, check_key, prove
 from tallystick.gate.finding import sign_finding
-from tallystick.gate.gate import Seen, layers_for
+from tallystick.gate.gate import CLEAN, Seen, layers_for
 from tallystick.gate.gate import judge as walk_layers
 from tallystick.gate.opening import BodyDigest, Opening, open_signal, parse_opening
 from tallystick.gate.plan import Layers, Plan, plan_of
@@ -45,12 +45,13 @@ from tallystick.rights.matrix import LOCAL_CAP, judge
 from tallystick.rights.risk import risk_of
 from tallystick.rights.scope import Request
 from tallystick.rights.statement import SPOKEN
-from tallystick.rights.verb import VERBS
+from tallystick.rights.verb import VERBS, is_named
 from tallystick.rights.verdict import Verdict as Word
 from tallystick.storage.gaterows import ProposalRow, SignalRow
 from tallystick.storage.sqlite import Store
 
 TRIES: Final = 4  # of a signal whose key, context or scope changed between its judgement and its entry
+MAX_VERBS: Final = 1_024
 MAX_HELD: Final = 256  # proposals of one key that wait: an inbox that somebody fills is read by nobody
 LOOK_S: Final = 0.25  # how often one who waits for a human looks whether another process had the word
 SCHEDULE_TOLERANCE_S: Final = 60  # of a row; what rules a key out altogether is settable (docs/spec/facts.md)
@@ -115,6 +116,7 @@ class Gatekeeper:
         self._runs: dict[Layers, tuple[GateLayer, ...]] = {}
         self.releases: Releases | None = None
         self.search: Callable[[Candidate, Evidence], Evidence] | None = None
+        self._verbs: set[tuple[str, str]] = set()  # that were found right
         self.actions_of: Callable[[str], ActionClass | None] = VERBS.get
         self.counts = {"gate_allowed": 0, "gate_held": 0, "gate_refused": 0}
 
@@ -150,8 +152,10 @@ class Gatekeeper:
         key = self._memory.key(unproven.kid)
         if key is None:
             raise Unbelieved("unproven", "its key is not known here")
-        check_key(key.known, now_ns)
-        check_class(key.known, claims.signal_class, allowed=key.may_speak_as(claims.signal_class))
+        if key.known.state != STANDING or key.known.expires_ns is not None:
+            check_key(key.known, now_ns)
+        if claims.signal_class not in key.accepted:
+            check_class(key.known, claims.signal_class, allowed=key.may_speak_as(claims.signal_class))
         self._check_verb(claims)
         check_claims(claims, self._house, now_ns)
         proven = prove(unproven, key.public)
@@ -251,11 +255,15 @@ class Gatekeeper:
 
     def _check_verb(self, claims: Signal) -> None:
         """A verb of the house names its own action; a human's statement has its own way in. Raises: Unbelieved."""
+        if (claims.verb, claims.action) in self._verbs:
+            return
         if claims.verb in STATEMENTS:
             raise Unbelieved("class", f"{claims.verb} is a statement: it is handed in over a pair")
         action = self.actions_of(claims.verb)
         if action is not None and action.value != claims.action:
             raise Unbelieved("malformed", f"the verb {claims.verb} is of class {action.value}")
+        if len(self._verbs) < MAX_VERBS and not is_named(claims.verb):
+            self._verbs.add((claims.verb, claims.action))
 
     def _link(self, signal: ProvenSignal) -> tuple[Link, tuple[int, int, bytes] | None]:
         """Who is behind it, and the context the house completes it by. Raises: Unlinked."""
@@ -282,11 +290,11 @@ class Gatekeeper:
         if decision.raw_place is not None:
             decision.place = _place(decision.opening)
         layers = self._plan.resolve(claims.signal_class)
-        if len(layers) > 1:
+        if len(layers) > 1 and (decision.raw_place is not None or not memory.silent(signal.kid, claims.issued_at_ns, layers)):
             decision.seen = self._look(layers, decision)
         seen, action, behind = decision.seen, _ACTIONS[claims.action], decision.link.signers
         decision.weighed = True
-        if seen.rejected is None and not seen.low and memory.plainly(key, cap, action, claims.signal_class, behind):
+        if seen.rejected is None and not seen.low and memory.plainly(key, cap, action, claims, behind):
             decision.verdict = Word.ALLOW
             return decision
         voices = [key.rights, *map(memory.rights, behind)]
@@ -341,6 +349,8 @@ class Gatekeeper:
                 question = walk.send(answer)
         except StopIteration as stop:
             seen: Seen = stop.value
+            if seen is CLEAN and decision.raw_place is None:
+                self._memory.passed(kid, layers, runs)
             return seen
 
     # --- Admitting -------------------------------------------------------------------------------------------------------

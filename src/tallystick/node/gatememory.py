@@ -5,16 +5,19 @@ each signal the database says whether anything was written since, by whatever pr
 at the next signal. References never change; the newest are kept.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tallystick.facts.fact import KnownKey
 from tallystick.gate.crypto import may_speak_as
-from tallystick.gate.question import Evidence, Question, SliceQuestion
+from tallystick.gate.plan import Layers
+from tallystick.gate.question import Evidence, GateLayer, Question, SliceQuestion
+from tallystick.gate.signal import Signal
 from tallystick.keys import KeyId, PublicKey
 from tallystick.pair.pairing import PairType
 from tallystick.rights.action import ActionClass
-from tallystick.rights.matrix import UNKNOWN_RIGHTS, Rights, plainly_allowed, rights_of
+from tallystick.rights.matrix import LOCAL_CAP, UNKNOWN_RIGHTS, Rights, plainly_allowed, rights_of
 from tallystick.rights.scope import UNKNOWN, Scope, Terms
 from tallystick.storage.gatereaders import GateReaders
 from tallystick.storage.gaterows import ScopeRow, SignalRow
@@ -22,7 +25,7 @@ from tallystick.storage.gaterows import ScopeRow, SignalRow
 MAX_KEYS: Final = 16_384
 MAX_SLICES: Final = 4_096
 MAX_ACCEPTED: Final = 64  # of one key
-MAX_PLAIN: Final = 65_536
+MAX_PLAIN: Final = 1_024  # of one key
 MAX_REFERENCES: Final = 65_536
 _ENDLESS: Final = 2**63 - 1
 
@@ -42,6 +45,8 @@ class Known:
     schedules: tuple[str, ...]
     accepted: set[str] = field(default_factory=set)
     """Classes that layer 1 has let it speak as."""
+    plain: dict[tuple[str, str, bool | str, tuple[bytes, ...]], bool] = field(default_factory=dict)
+    """Answers of `rights.matrix.plainly_allowed`, by class, action, cap and who is behind."""
 
     def may_speak_as(self, signal_class: str) -> bool:
         """Whether this key may sign as a class."""
@@ -65,12 +70,13 @@ class Behind:
 
 @dataclass(slots=True)
 class _Cut:
-    """A slice, for the moments from `low` (included) to `high`."""
+    """A slice, for the moments from `low` (included) to `high`. `silent`: layers that pass whatever has this evidence and no place."""
 
     low: int
     high: int
     predicates: tuple[str, ...]
     evidence: Evidence
+    silent: Layers | None = None
 
 
 class GateMemory:
@@ -86,8 +92,6 @@ class GateMemory:
         self._slices: dict[bytes, _Cut] = {}
         self._references: dict[bytes, Behind] = {}
         self._version: tuple[object, int] = (None, 0)
-        self.plain: dict[tuple[bytes, str, str, str, tuple[bytes, ...]], bool] = {}
-        """Answers of `rights.matrix.plainly_allowed`, by key, class, action, cap and who is behind."""
 
     def refresh(self) -> bool:
         """Forget what may have changed. Called for each signal, after something was read from the store and before anything is taken from
@@ -105,7 +109,6 @@ class GateMemory:
             if rights_epoch != self._rights_epoch:
                 self._keys.clear()
                 self._rights.clear()
-                self.plain.clear()
                 self._rights_epoch = rights_epoch
                 return True
         return False
@@ -144,16 +147,28 @@ class GateMemory:
         self._rights[kid] = found
         return found
 
-    def plainly(self, key: Known, cap: PairType, action: ActionClass, signal_class: str, signers: tuple[bytes, ...]) -> bool:
+    def plainly(self, key: Known, cap: PairType, action: ActionClass, claims: Signal, signers: tuple[bytes, ...]) -> bool:
         """Whether rights allow this whatever its target and the time: asked for each signal, found once."""
-        name = (key.known.key_id, signal_class, action, cap, signers)
-        found = self.plain.get(name)
+        # The words and not the enumerations: those are hashed in Python.
+        name = (claims.signal_class, claims.action, cap is LOCAL_CAP or str(cap), signers)
+        found = key.plain.get(name)
         if found is None:
-            found = plainly_allowed(cap, key.rights, [self.rights(each) for each in signers], action, signal_class)
-            if len(self.plain) >= MAX_PLAIN:
-                self.plain.clear()
-            self.plain[name] = found
+            found = plainly_allowed(cap, key.rights, [self.rights(each) for each in signers], action, claims.signal_class)
+            if len(key.plain) >= MAX_PLAIN:
+                key.plain.clear()
+            key.plain[name] = found
         return found
+
+    def silent(self, kid: bytes, around_ns: int, layers: Layers) -> bool:
+        """Whether these layers are known to pass every signal of this key and moment that says no place."""
+        cut = self._slices.get(kid)
+        return cut is not None and cut.silent is not None and cut.low <= around_ns < cut.high and cut.silent == layers
+
+    def passed(self, kid: bytes, layers: Layers, runs: Sequence[GateLayer]) -> None:
+        """A signal without a place has passed these layers: do they pass every other one with this evidence?"""
+        cut = self._slices.get(kid)
+        if cut is not None and len(runs) == 1 and runs[0].silent(cut.evidence):
+            cut.silent = layers
 
     def scopes(self, kid: bytes) -> tuple[Scope, ...]:
         """The scopes of a key that are open."""
