@@ -43,8 +43,11 @@ class Grant:
     # Prepared: the exact words, and the beginnings of the others.
     _classes: tuple[frozenset[str], tuple[str, ...]] = field(init=False, repr=False, compare=False)
     _targets: tuple[frozenset[str], tuple[str, ...]] = field(init=False, repr=False, compare=False)
+    timed: bool = field(init=False, repr=False, compare=False)
+    """Whether the time has a say."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "timed", bool(self.schedule) or self.expires_ns is not None)
         exact = frozenset(each for each in self.targets if not each.endswith(ANY))
         object.__setattr__(self, "_targets", (exact, tuple(each[:-1] for each in self.targets if each.endswith(ANY))))
         object.__setattr__(self, "_classes", (frozenset(self.classes), tuple(each + "/" for each in self.classes)))
@@ -52,7 +55,7 @@ class Grant:
     @property
     def plain(self) -> bool:
         """Whether class and action alone decide."""
-        return not self.targets and not self.schedule and self.expires_ns is None
+        return not self.targets and not self.timed
 
     def takes_class(self, signal_class: str | None) -> bool:
         """`signal_class`: None for a key that is only behind a signal: whatever it signed, it signed as what it may be."""

@@ -93,8 +93,8 @@ class Rights:
     grants: tuple[Grant, ...]
     halted: str = ""
     more: tuple[Grant, ...] = field(init=False, repr=False, compare=False)
-    # What class and action alone decide, remembered: a house judges the same keys again and again.
-    _said: dict[tuple[ActionClass, str | None, bool], Reason | None] = field(init=False, repr=False, compare=False)
+    # Remembered: what class and action alone decide, else the rows that may let it through. A house judges the same keys again and again.
+    _said: dict[tuple[ActionClass, str | None, bool], Reason | tuple[Grant, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "more", tuple(row for row in self.grants if not row.plain))
@@ -104,36 +104,36 @@ class Rights:
         """What its rows say. `request`: None: only rows that hold for every request let something through."""
         signal_class = request.signal_class if request is not None and request.key == self.key else None
         key = (action, signal_class, may_wait)
-        said = self._said
-        if key in said:
-            voice = said[key]
-        else:
-            voice = self._plain_voice(action, signal_class, may_wait)
-            if len(said) >= _REMEMBERED:
-                said.clear()
-            said[key] = voice
-        if voice is not None:
+        try:
+            voice = self._said[key]
+        except KeyError:
+            if len(self._said) >= _REMEMBERED:
+                self._said.clear()
+            voice = self._said[key] = self._plain_voice(action, signal_class, may_wait)
+        if isinstance(voice, Reason):
             return voice
-        target, now_ns = (None, None) if request is None else (request.target, request.now_ns)
-        for row in self.more:
-            if action in row.actions and row.takes_target(target) and row.stands(signal_class, now_ns, within):
-                return _has(self.subject, action)
+        if request is not None:
+            for row in voice:
+                if row.takes_target(request.target) and (not row.timed or row.stands(signal_class, request.now_ns, within)):
+                    return _has(self.subject, action)
+        elif any(row.allows(action, signal_class=None, target=None, now_ns=None) for row in voice):
+            return _has(self.subject, action)
         return _lacks(self.subject, action, self.halted, may_wait and self.may_propose(request, within))
 
     def plainly_allows(self, action: ActionClass, signal_class: str | None) -> bool:
         """Whether class and action alone let it through, whatever the target and the time. `signal_class`: None for a key behind it."""
         voice = self._plain_voice(action, signal_class, may_wait=False)
-        return voice is not None and voice.verdict is Verdict.ALLOW
+        return isinstance(voice, Reason) and voice.verdict is Verdict.ALLOW
 
-    def _plain_voice(self, action: ActionClass, signal_class: str | None, may_wait: bool) -> Reason | None:
-        """The voice, where it does not depend on target and time; else None."""
+    def _plain_voice(self, action: ActionClass, signal_class: str | None, may_wait: bool) -> Reason | tuple[Grant, ...]:
+        """The voice, where it does not depend on target and time; else the rows that may let it through."""
         if self.halted:
             return _lacks(self.subject, action, self.halted, may_wait and self.halted in _WAITS)
         plain = [row for row in self.grants if row.plain and row.takes_class(signal_class)]
         if any(action in row.actions for row in plain):
             return _has(self.subject, action)
         if self.more:
-            return None
+            return tuple(row for row in self.more if action in row.actions and row.takes_class(signal_class))
         return _lacks(self.subject, action, "", may_wait and any(ActionClass.PROPOSE in row.actions for row in plain))
 
     def may_propose(self, request: Request | None, within: Within | None) -> bool:
