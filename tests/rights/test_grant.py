@@ -384,6 +384,8 @@ def test_prepared_rows_say_what_the_rows_say(cap: PairType, keys: list[Rights], 
                 for row in key.grants
             )
             assert (key.voice(asked.action, asked, within, True).verdict is A) is allowed
+            if key.plainly_allows(asked.action, asked.signal_class):
+                assert allowed
 
 
 def request_of(asked: Request, keys: list[Rights]) -> Request:
