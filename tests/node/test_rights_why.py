@@ -16,7 +16,7 @@ from tallystick.node.rightsview import facts_view, find_key, key_view, keys_view
 from tallystick.node.rightswhy import matrix_view, plan_view, why_view
 from tallystick.node.settings import load
 from tallystick.rights.action import ActionClass
-from tests.node.gate_scene import GateScene, gate_scene, run
+from tests.node.gate_scene import SECOND, GateScene, gate_scene, run
 
 WRITE = {"actions": ("metadata", "read", "propose", "write")}
 
@@ -132,6 +132,20 @@ def test_questions_that_cannot_be_answered(scene: GateScene) -> None:
             why(scene, "front", "read", signal=signal)
     with pytest.raises(Refused):
         why(scene, "nobody", "read")
+
+
+def test_a_schedule_is_looked_at_by_the_time_of_issue(scene: GateScene) -> None:
+    """A nightly job's signal of the night is judged as of the night; what it would sign now is judged as of now."""
+    night = scene.now_ns - scene.now_ns % (86_400 * SECOND)
+    scene.now_ns = night
+    scene.introduce("nightly", "cron", schedule="0 0 * * *", **WRITE)
+    signed = scene.sign("nightly", "cron", "write")
+    verdict = run(scene.keeper().admit(signed.raw, signed.opening))
+    assert verdict.allowed
+    scene.now_ns = night + 12 * 3_600 * SECOND
+    assert why(scene, "nightly", "write", signal=str(verdict.entry))["verdict"] == "allow"
+    now = why(scene, "nightly", "write")
+    assert (now["verdict"], [row["misses"] for row in now["rows"]]) == ("refuse", ["schedule"])
 
 
 def test_the_matrix_has_a_row_for_each_key_that_asks(scene: GateScene) -> None:

@@ -13,6 +13,7 @@ from tallystick.gate.plan import DEFAULT, Plan, plan_of
 from tallystick.gate.provenance import COMPLETED
 from tallystick.keys import KeyId
 from tallystick.node.gatehouse import settled_plan
+from tallystick.node.gatekeeper import SCHEDULE_TOLERANCE_S
 from tallystick.node.gatememory import GateMemory
 from tallystick.node.plansettings import SECTION
 from tallystick.node.records import whole_number
@@ -20,7 +21,7 @@ from tallystick.node.rightsview import HEX_DIGITS, find_key
 from tallystick.node.settings import Settings
 from tallystick.pair.pairing import PairType
 from tallystick.rights.action import ActionClass
-from tallystick.rights.grant import Grant
+from tallystick.rights.grant import Grant, Within
 from tallystick.rights.matrix import LOCAL_CAP, Rights, judge
 from tallystick.rights.scope import UNKNOWN, Request
 from tallystick.storage.gaterows import SignalRow
@@ -107,7 +108,8 @@ def why_view(store: Store, house: KeyId, query: Mapping[str, str], now_ns: int) 
     cap = _cap(store, signal.pairing if signal is not None and own else row.pairing)
     keys = [known.rights, *(memory.rights(key) for key in behind)]
     admin = known.admin and row.stands
-    found = judge(cap, keys, action, human_signed=admin, request=request, scopes=memory.scopes(row.key_id), within=within)
+    inside = _calendar(signal.time_ns if signal is not None and own else now_ns)
+    found = judge(cap, keys, action, human_signed=admin, request=request, scopes=memory.scopes(row.key_id), within=inside)
     entry, plan = plan_of_store(store)
     return {
         "key": f"#{row.number}",
@@ -124,11 +126,16 @@ def why_view(store: Store, house: KeyId, query: Mapping[str, str], now_ns: int) 
         "voices": [
             {"source": each.source.value, "subject": each.subject, "verdict": each.verdict.word, "why": each.why} for each in found.reasons
         ],
-        "rows": [line for rights in keys for line in _lines(rights, request)],
+        "rows": [line for rights in keys for line in _lines(rights, request, inside)],
     }
 
 
-def _lines(rights: Rights, request: Request) -> Iterable[dict[str, Any]]:
+def _calendar(issued_ns: int) -> Within:
+    """Schedules by the time of issue, as the gate looks at them."""
+    return lambda schedule, _: within(schedule, issued_ns, SCHEDULE_TOLERANCE_S)
+
+
+def _lines(rights: Rights, request: Request, inside: Within) -> Iterable[dict[str, Any]]:
     """Each row of a key, and what of it does not let the request through."""
     signer = rights.key == request.key
     for grant in rights.grants:
@@ -137,7 +144,7 @@ def _lines(rights: Rights, request: Request) -> Iterable[dict[str, Any]]:
             signal_class=request.signal_class if signer else None,
             target=request.target,
             now_ns=request.now_ns,
-            within=within,
+            within=inside,
         )
         yield {
             "key": rights.subject,
