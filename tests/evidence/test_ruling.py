@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -41,6 +42,21 @@ def test_any_store(dice: Random) -> None:
     ruling = reasoning("ruling")
     view = store(dice)
     assert ruling.decide(view) == ruling.rulings(object_to(view))
+
+
+def test_a_program_that_is_none_is_our_own_mistake() -> None:
+    """A crash, not an excuse; and so is a number nobody announced, and a program without an answer."""
+    solver = reasoning("solver")
+    mistakes: tuple[Callable[[], object], ...] = (
+        lambda: solver.grounded("this is ( none", []),
+        lambda: solver.Ranks([1, 3])[2],
+        lambda: solver.shown(solver.grounded(":- a.", [("a",)])),
+    )
+    for mistake in mistakes:
+        with pytest.raises(AssertionError):
+            mistake()
+    big = 2**63
+    assert [solver.Ranks([big, -big, 5, 5])[each] for each in (-big, 5, big)] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("module", ["ruling", "reasoning"])

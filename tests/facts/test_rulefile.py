@@ -351,6 +351,7 @@ def test_rules_that_no_file_can_hold_are_misuse() -> None:
         Words(subject="label", negated=False, listed=False, values=("a\nb",), quoted=True),
         Words(subject="class", negated=False, listed=False, values=("Sensor",)),
         Words(subject="class", negated=False, listed=True, values=()),
+        Words(subject="class", negated=False, listed=False, values=("feed", "cron")),
         Words(subject="label", negated=False, listed=False, values=("\ud800",), quoted=True),
         Numbers(subject="hour", negated=False, values=(24,)),
         FactAge(predicate="w", scope="", older=True, seconds=0),

@@ -143,6 +143,8 @@ def test_three_sightings_and_a_search(scene: GateScene) -> None:
     assert run(keeper.admit(signed.raw, signed.opening)).refused
     sightings = tuple(row.index for row in scene.machine.store.entries(kinds=(Kind.SIGHTING,), limit=9))
     assert found(scene) == ("reject", "impossible-transit", sightings)
+    nowhere = scene.sign("camera")
+    assert keeper.judge(nowhere.raw, nowhere.opening).verdict is Word.ALLOW
 
 
 def test_the_setting_that_searches(scene: GateScene, monkeypatch: pytest.MonkeyPatch) -> None:
