@@ -40,11 +40,18 @@ RIGHTS: Final = frozenset(
 """The kinds that change who may do what: `epoch.rights`, and with it everything that was kept of keys and pairs, is of before them."""
 
 _STATE: Final = frozenset(
-    (*(Kind.FACT_ADDED, Kind.FACT_WITHDRAWN, Kind.SIGHTING, Kind.CONTEXT_BEGUN, Kind.DELIVERED, Kind.CONTEXT_ENDED, Kind.BODY_ERASED),)
+    (Kind.FACT_ADDED, Kind.FACT_WITHDRAWN, Kind.SIGHTING, Kind.CONTEXT_BEGUN, Kind.DELIVERED, Kind.CONTEXT_ENDED, Kind.BODY_ERASED)
 )
 
 PLAIN: Final = frozenset(kind for kind in Kind if kind not in RULES)
 """The kinds that change nothing but the entries. Without a signal they need no savepoint and cannot be refused."""
+
+# By the number of a kind: every command passes here, and a dict would ask the enumeration for a hash, in Python.
+_RULE: Final = [next((rule for known, rule in RULES.items() if known == kind), None) for kind in range(max(Kind) + 1)]
+_EPOCHS: Final = [
+    "UPDATE epoch SET rights = ?1, state = ?1" if kind in RIGHTS else "UPDATE epoch SET state = ?1" if kind in _STATE else ""
+    for kind in range(max(Kind) + 1)
+]
 
 
 def project(state: State, event: Event, index: int, leaf_of: Callable[[int], Event | None]) -> SignalMark | None:
@@ -64,11 +71,9 @@ def project(state: State, event: Event, index: int, leaf_of: Callable[[int], Eve
         mark = signal_once(state, event, index, leaf_of) if kind is not Kind.FINDING else read_mark(event.blob("signal"))
         if kind is Kind.SIGNAL:
             check_signal(state, event, index, mark)
-    rule = RULES.get(kind)
+    rule = _RULE[kind]
     if rule is not None:
         rule(state, event, index)
-    if kind in RIGHTS:
-        state.run("UPDATE epoch SET rights = ?1, state = ?1", (index,))
-    elif kind in _STATE:
-        state.run("UPDATE epoch SET state = ?", (index,))
+        if _EPOCHS[kind]:
+            state.run(_EPOCHS[kind], (index,))
     return mark

@@ -25,6 +25,7 @@ DEFAULT: Final = "default"  # the word of a plan for every other class
 _BESIDE: Final = frozenset((Kind.FINDING, Kind.SIGHTING, Kind.FACT_ADDED, Kind.DELIVERED, Kind.PROPOSAL))
 _BY_ITSELF: Final = frozenset(("gate", "house"))
 _JUDGED: Final = frozenset(("depth", "signers", "context", "scope"))
+_MAY: Final = {"": frozenset[str](), **{pair_type: frozenset(actions.split()) for pair_type, actions in ACTIONS.items()}}
 _AGAIN: Final = "Judge it again."
 
 
@@ -69,7 +70,7 @@ def check_signal(state: State, event: Event, index: int, mark: SignalMark) -> No
     for key in (mark.key, *signers_of(event)):
         if key != UNKNOWN and not state.stands(key, event.time_ns):
             raise Refused("a key behind this signal does not stand any more", _AGAIN)
-    if "pairing" in fields and mark.action not in ACTIONS.get(state.cap(event.blob("pairing")), "").split():
+    if "pairing" in fields and mark.action not in _MAY[state.cap(event.blob("pairing"))]:
         raise Refused("this pair does not stand any more, or may do less", _AGAIN)
     if "scope" in fields:
         _use(state, event, index, mark.key)
