@@ -17,6 +17,7 @@ OPTIONS: Final = {
     "uploads": "ls --uploads",
     "give-up": "rm --upload",
     "house-status": "status --house",
+    "inbox-show": "inbox --show",
     "key ls-house": "key ls --house",
     "config-plan": "plan",
     **{f"restore-{word}": f"restore --{word}" for word in ("owner", "show", "sign", "pair")},
@@ -75,6 +76,8 @@ class Cardboard:
             if name == "quickstart":
                 for step in result["steps"]:
                     arguments["step"](step)
+            if name == "approve":
+                result["items"] = [item | {"why": "released", "result": "done"} for item in result["items"]]
             if name == "verb_run" and self.make is sample:
                 result |= {"ending": "exited", "status": 0}
             if name == "invite":

@@ -24,6 +24,8 @@ LINES: dict[str, list[str]] = {
     "invite": ["invite"],
     "pair": ["pair", "INVITE"],
     "inbox": ["inbox"],
+    "inbox --show": ["inbox", "--show", "81"],
+    "edit": ["edit", "81", "--body", "FILE"],
     "approve": ["approve", "7"],
     "deny": ["deny", "7"],
     "status": ["status"],

@@ -58,13 +58,46 @@ class Commands(Protocol):
         """A one-use invite. `approve` with `for_key` pre-approves that key. `ttl_s` None: the default."""
 
     def inbox(self, settings: Settings) -> Result:
-        """The open proposals."""
+        """What waits for a human: pairings, held signals, what is suspended."""
 
-    def approve(self, settings: Settings, *, proposal: str, confirm: Confirm, passphrase: Passphrase, scripted: bool) -> Result:
-        """Sign a proposal after `confirm` said yes. `scripted`: the passphrase comes from a file descriptor."""
+    def inbox_show(self, settings: Settings, *, proposal: str) -> Result:
+        """One held signal, and what exactly would be done."""
+
+    def approve(
+        self,
+        settings: Settings,
+        *,
+        proposals: Sequence[str],
+        confirm: Confirm,
+        sure: Callable[[Sequence[Result]], bool],
+        times: int | None,
+        until_ns: int | None,
+        only_body: bool,
+        only_origins: bool,
+        only_target: bool,
+        reason: str,
+        passphrase: Passphrase,
+        scripted: bool,
+    ) -> Result:
+        """Sign a pairing after `confirm` said yes, or held signals after `sure` did: one signature over all of them.
+
+        With `times`, `until_ns` or one of `only_...` more like these may go. `scripted`: the passphrase comes from a file descriptor.
+        """
 
     def deny(self, settings: Settings, *, proposal: str, reason: str, passphrase: Passphrase) -> Result:
-        """Deny a proposal."""
+        """Turn a pairing or a held signal away."""
+
+    def edit(
+        self,
+        settings: Settings,
+        *,
+        proposal: str,
+        body: Path | None,
+        target: str | None,
+        sure: Callable[[Sequence[Result]], bool],
+        passphrase: Passphrase,
+    ) -> Result:
+        """Ask for something else in the place of a held signal."""
 
     def pair(self, settings: Settings, *, invite: str, label: str, show_words: ShowWords, passphrase: Passphrase, scripted: bool) -> Result:
         """Redeem an invite; returns when the pair stands or waits for its approval (`state`)."""

@@ -39,9 +39,10 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "init": Entry("house", "init", "Make this computer a house."),
         "serve": Entry("house", "serve", "Run the house."),
         "invite": Entry("house", "invite", "Let one other machine ask to pair."),
-        "inbox": Entry("pairing", "inbox", "Show who waits for an approval."),
-        "approve": Entry("pairing", "approve", "Sign that a waiting pairing stands."),
-        "deny": Entry("pairing", "deny", "Turn a waiting pairing away."),
+        "inbox": Entry("inbox", "inbox", "Show who and what waits for a human."),
+        "approve": Entry("inbox", "approve", "Sign that a pairing stands, or that held signals may go."),
+        "deny": Entry("inbox", "deny", "Turn a pairing or a held signal away."),
+        "edit": Entry("inbox", "edit", "Ask for something else in the place of a held signal."),
     },
     "A pair": {
         "pair": Entry("pairing", "pair", "Pair this machine with a house."),

@@ -1,18 +1,13 @@
-"""pair, inbox, approve, deny, ping, whois, downgrade, sever: the life of a pair."""
-
-import time
-from typing import Final
+"""pair, ping, whois, downgrade, sever: the life of a pair."""
 
 import click
 
 from tallystick.cli.command import Call, command, pair_type, passphrase_fd
 from tallystick.cli.output import Out, emit
 from tallystick.cli.shapes import Result
-from tallystick.cli.terminal import confirmer, passphrase_asker, show_words
-from tallystick.cli.text import age, counted
+from tallystick.cli.terminal import passphrase_asker, show_words
+from tallystick.cli.text import counted
 from tallystick.pair.statement import SEVER_REASONS
-
-_DENIALS: Final = ("denied", "wrong-words", "unknown-machine")
 
 
 @command("pair", example="tally pair INVITE --label laptop")
@@ -40,65 +35,6 @@ def _show_pair(result: Result, out: Out) -> None:
         out.line(f"Paired with {result['name']} as {result['type']}. Try `tally ping {result['name']}`.")
     else:
         out.line(f"{result['name']} knows this machine now and waits for an approval there: `tally inbox`, `tally approve ID`.")
-
-
-@command("inbox", example="tally inbox\ntally inbox --json")
-def inbox(call: Call) -> None:
-    """Show the machines that wait for an approval, with the words their end shows."""
-    emit("inbox", call.behind.inbox(call.settings()), as_json=call.as_json, render=_show_inbox)
-
-
-def _show_inbox(result: Result, out: Out) -> None:
-    now_ns = time.time_ns()
-    rows = [
-        (
-            proposal["id"],
-            proposal["label"],
-            proposal["type"],
-            " ".join(proposal["words"]),
-            proposal["digits"],
-            proposal["key_class"],
-            proposal["address"] or "-",
-            age(proposal["since_ns"], now_ns),
-            age(proposal["expires_ns"], now_ns),
-        )
-        for proposal in result["proposals"]
-    ]
-    headers = ("ID", "LABEL", "TYPE", "WORDS", "DIGITS", "KEY", "ADDRESS", "SINCE", "EXPIRES")
-    out.table(headers, rows, empty="Nobody waits.")
-    if rows:
-        out.line("Compare the words with the other end, then `tally approve ID` or `tally deny ID`.")
-
-
-@command("approve", example='tally approve 7\ntally approve 7 --words "snapline pedigree ringbolt bifocals" --passphrase-fd 3 3<FILE')
-@click.argument("proposal", metavar="ID")
-@click.option("--words", metavar="TEXT", help="The words the other end shows, instead of being asked.")
-@passphrase_fd
-def approve(call: Call, proposal: str, words: str | None, passphrase_fd: int | None) -> None:
-    """Sign, with a human key, that a waiting pairing stands."""
-    result = call.behind.approve(
-        call.settings(),
-        proposal=proposal,
-        confirm=confirmer(words),
-        passphrase=passphrase_asker(passphrase_fd),
-        scripted=passphrase_fd is not None,
-    )
-    emit(
-        "approve",
-        result,
-        as_json=call.as_json,
-        render=lambda shown, out: out.line(f"{shown['label']} is paired as {shown['type']} (entry {shown['entry']})."),
-    )
-
-
-@command("deny", example="tally deny laptop --reason wrong-words")
-@click.argument("proposal", metavar="ID")
-@click.option("--reason", type=click.Choice(_DENIALS), default="denied", help="Kept in the record; the other end does not learn it.")
-@passphrase_fd
-def deny(call: Call, proposal: str, reason: str, passphrase_fd: int | None) -> None:
-    """Turn a waiting pairing away; the invite is burnt."""
-    result = call.behind.deny(call.settings(), proposal=proposal, reason=reason, passphrase=passphrase_asker(passphrase_fd))
-    emit("deny", result, as_json=call.as_json, render=lambda shown, out: out.line(f"Denied {shown['id']} (entry {shown['entry']})."))
 
 
 @command("ping", example="tally ping attic -c 3")

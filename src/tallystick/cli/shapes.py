@@ -59,6 +59,45 @@ PROPOSAL: Final[Shape] = {
     "facts": OBJECT,  # what the machine says of itself: a claim
 }
 
+HELD: Final[Shape] = {
+    "id": NUMBER,  # the proposal's entry: what `tally approve` takes
+    "proven": SWITCH,  # its signature, opening and audience were checked here
+    "problem": TEXT,  # why not
+    "who": TEXT,  # what the house calls the key that signed
+    "key": TEXT,
+    "class": TEXT,
+    "action": TEXT,
+    "verb": TEXT,
+    "target": TEXT,
+    "body_bytes": MAYBE_NUMBER,
+    "sha256": MAYBE_TEXT,
+    "risk": TEXT,  # low medium high critical
+    "reason": TEXT,  # why it is held, as the house says: rights, layer, confidence
+    "rule": TEXT,
+    "time_ns": NUMBER,
+    "expires_ns": NUMBER,
+    "replaces": MAYBE_NUMBER,  # the proposal that it comes back from
+    "chain": OBJECT,  # who is behind it, the nearest first, as the house says
+}
+
+HALTED: Final[Shape] = {
+    "kind": TEXT,  # key grant fact scope pair
+    "id": TEXT,
+    "entry": NUMBER,
+    "cause": NUMBER,
+    "name": TEXT,
+}
+
+RELEASED: Final[Shape] = {
+    "id": NUMBER,
+    "state": TEXT,  # ended; approved, begun: it is still under way
+    "why": TEXT,  # released, changed, void, expired
+    "entry": MAYBE_NUMBER,
+    "result": TEXT,  # done, failed, unknown; empty where the house itself did nothing
+    "status": MAYBE_NUMBER,  # as HTTP says it, or the exit status of a program
+    "reason": TEXT,
+}
+
 WITNESS: Final[Shape] = {
     "name": TEXT,
     "url": TEXT,
@@ -213,8 +252,16 @@ SHAPES: Final[Mapping[str, Shape]] = {
     "serve": {"house": TEXT, "address": TEXT, "port": NUMBER, "metrics_port": NUMBER, "pid": NUMBER},
     "invite": {"id": TEXT, "invite": TEXT, "type": TEXT, "label": TEXT, "address": TEXT, "expires_ns": NUMBER, "approved": SWITCH},
     "pair": {"name": TEXT, "house": TEXT, "type": TEXT, "state": TEXT, "pairing": TEXT, "words": TEXTS, "digits": TEXT},
-    "inbox": {"proposals": (PROPOSAL,)},
-    "approve": {"id": TEXT, "label": TEXT, "type": TEXT, "entry": NUMBER},
+    "inbox": {"proposals": (PROPOSAL,), "held": (HELD,), "suspended": (HALTED,)},
+    "inbox --show": {**HELD, "state": TEXT, "effect": TEXTS},
+    "approve": {
+        "id": TEXT,
+        "label": TEXT,
+        "type": TEXT,  # of a pairing; signal: of held signals
+        "entry": NUMBER,
+        "items": (RELEASED,),  # of held signals
+    },
+    "edit": {"id": TEXT, "verdict": TEXT, "entry": NUMBER, "proposal": MAYBE_NUMBER},
     "deny": {"id": TEXT, "entry": NUMBER},
     "status": {
         "name": TEXT,

@@ -57,10 +57,12 @@ def sign_statement(
     n: int,
     salt: bytes,
     prev: tuple[Reference, ...] = (),
+    ext: tuple[tuple[str, bytes], ...] = (),
 ) -> bytes:
     """Sign a body with a human key and make the bundle.
 
     Args: body: of `encode_statement`.  stream, n: of this process; salt: fresh entropy, 32 bytes.
+        ext: beside the statement, as `reason` (docs/approvals.md).
     Raises: Misuse when a field is out of range; what the signer raises.
     """
     try:
@@ -80,6 +82,7 @@ def sign_statement(
             stream=stream,
             n=n,
             prev=prev,
+            ext=ext,
         )
     )
     return encode([BUNDLE_VERSION, sign1(signer, payload), encode_opening(opening), body])

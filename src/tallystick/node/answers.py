@@ -73,10 +73,97 @@ class Proposal(TypedDict):
     facts: dict[str, str]
 
 
+class Signer(TypedDict):
+    """How a house calls a key."""
+
+    key: Hash
+    number: Count | None
+    label: str
+    kind: str
+    state: str
+
+
+Link = TypedDict(
+    "Link",
+    {
+        "key": Hash,
+        "number": Count | None,
+        "label": str,
+        "kind": str,
+        "state": str,
+        "entry": Count | None,
+        "class": str,
+        "verb": str,
+        "verdict": str,
+        "time_ns": Count,
+    },
+)
+
+
+class Held(TypedDict):
+    """A held signal. `signal`, `opening` and `key` prove themselves (node/held.py); the rest is the house's word."""
+
+    id: Count
+    state: str
+    why: str
+    reason: str
+    rule: str
+    facts: list[Count]
+    time_ns: Count
+    expires_ns: Count
+    replaces: Count | None
+    signal_entry: Count
+    signal: Hex
+    opening: Hex
+    body_bytes: Count | None
+    key: Hex | None
+    signer: Signer
+    chain: Annotated[list[Link], msgspec.Meta(max_length=64)]
+
+
+class Suspended(TypedDict):
+    """What stands no more until a human says so. `kind`: key, grant, fact, scope, pair."""
+
+    kind: str
+    id: Hex
+    entry: Count
+    cause: Count
+    name: str
+
+
 class Inbox(TypedDict):
-    """`GET /v1/inbox`."""
+    """`GET /v1/inbox`. `more`: where the next page of held signals begins."""
 
     proposals: list[Proposal]
+    held: NotRequired[list[Held]]
+    more: NotRequired[Count | None]
+    suspended: NotRequired[list[Suspended]]
+
+
+class ReleasedItem(TypedDict):
+    """What became of one proposal of an approval. `status`: of what was done: as HTTP says it, or a program's."""
+
+    id: Count
+    state: str
+    why: str
+    entry: Count | None
+    result: str
+    status: Count | None
+    reason: str
+
+
+class Approved(TypedDict):
+    """`GET /v1/approvals/ID`."""
+
+    items: list[ReleasedItem]
+
+
+class SignalTaken(TypedDict):
+    """`POST /v1/signals`."""
+
+    verdict: str
+    entry: Count | None
+    proposal: NotRequired[Count | None]
 
 
 class Pair(TypedDict):

@@ -71,8 +71,8 @@ def open_human(machine: Machine, passphrase: Passphrase, *, key_id: bytes | None
     return machine.vault.human_signer(key.key_id, text_of(passphrase(describe(key))))
 
 
-def bundle_for(session: HouseSession, house: PairRow, signer: Signer, statement: Statement | gate.Statement) -> bytes:
-    """A statement signed for this house, by the time that it goes by."""
+def bundle_for(session: HouseSession, house: PairRow, signer: Signer, statement: Statement | gate.Statement, *, reason: str = "") -> bytes:
+    """A statement signed for this house, by the time that it goes by. `reason`: in the signer's own words, kept with it for ever."""
     if house.house is None:
         raise AssertionError("a client's half names its house")
     known = isinstance(statement, tuple(gate.VERBS))
@@ -84,12 +84,19 @@ def bundle_for(session: HouseSession, house: PairRow, signer: Signer, statement:
         stream=secrets.token_bytes(16),
         n=0,
         salt=secrets.token_bytes(32),
+        ext=(("reason", reason.encode()),) if reason else (),
     )
 
 
 async def submit(
-    session: HouseSession, house: PairRow, signer: Signer, statement: Statement | gate.Statement, *, secret: bytes | None = None
+    session: HouseSession,
+    house: PairRow,
+    signer: Signer,
+    statement: Statement | gate.Statement,
+    *,
+    secret: bytes | None = None,
+    reason: str = "",
 ) -> answers.Submitted:
     """Sign a human statement and hand it to the house. Raises: what the house answered."""
-    bundle = bundle_for(session, house, signer, statement)
+    bundle = bundle_for(session, house, signer, statement, reason=reason)
     return await session.post_json("/v1/statements", encode([bundle, secret]), verb="statement.submit", kind=answers.Submitted)
