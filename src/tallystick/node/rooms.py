@@ -129,7 +129,7 @@ class _Rooms:
 
         entries = follow(store, {"after": store.size(), **call.query}, pair=pair, unseen=asker.session, over=over)
         rows = [] if follows else await asyncio.to_thread(page_of, store, call.query, pair=pair)
-        context = {"pairing": asker.pair, "session": asker.session, "cause": call.entry}
+        context: dict[str, Any] = {"pairing": asker.pair, "session": asker.session, "cause": call.entry}
         event, opening = query_event(call.query, rows, self._house.clock(), "pair", **context)
         await store.record(event, openings=(opening,))
         return Answer(body=FollowedLines(entries), kind="application/x-ndjson") if follows else json_answer({"entries": rows})
