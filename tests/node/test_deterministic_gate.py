@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tallystick.errors import Unavailable
+from tallystick.errors import Malformed, Unavailable
 from tallystick.facts.fact import write_value
 from tallystick.facts.rulefile import read_rules
 from tallystick.gate.deterministic import Deterministic
@@ -158,6 +158,21 @@ def test_the_setting_that_searches(scene: GateScene, monkeypatch: pytest.MonkeyP
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "clingo", None)
     with pytest.raises(Unavailable, match="clingo is not installed"):
+        open_gate(scene.machine, effects, scene.clock)
+
+
+def test_the_rule_file_of_the_home(scene: GateScene) -> None:
+    """`gate.rules` is in force from the start on; with a mistake in it there is no start, and line and column are told."""
+    effects = Effects(scene.machine.store, scene.machine.vault, NoDoors(), scene.machine.reserve)
+    file = scene.machine.home.path / "gate.rules"
+    scene.introduce("camera", "sensor")
+    signed = scene.sign("camera")
+    assert open_gate(scene.machine, effects, scene.clock).keeper.judge(signed.raw, signed.opening).verdict is Word.ALLOW
+    file.write_bytes(b"refuse cameras when class is sensor\n")
+    decision = open_gate(scene.machine, effects, scene.clock).keeper.judge(signed.raw, signed.opening)
+    assert decision.verdict is Word.REFUSE and decision.seen.findings[-1].rule == "owner/cameras"
+    file.write_bytes(b"refuse cameras when class is sensor\nhold late when\n hour in 22..25\n")
+    with pytest.raises(Malformed, match="line 3, column 14: 25 is out of range"):
         open_gate(scene.machine, effects, scene.clock)
 
 
