@@ -300,7 +300,7 @@ def commands_of(liar: Liar) -> dict[str, Callable[[], object]]:
 
     return {
         "inbox": lambda: commands.inbox(chosen),
-        "approve": lambda: commands.approve(chosen, proposal=HASH[:8], confirm=confirm, passphrase=passphrase, scripted=True),
+        "approve": lambda: commands.approve(chosen, proposals=(HASH[:8],), confirm=confirm, passphrase=passphrase, scripted=True),
         "deny": lambda: commands.deny(chosen, proposal=HASH[:8], reason="denied", passphrase=passphrase),
         "downgrade": lambda: commands.downgrade(chosen, name="laptop", pair_type="USER", passphrase=passphrase, scripted=True),
         "sever": lambda: commands.sever(chosen, name="laptop", reason="lost", passphrase=passphrase),

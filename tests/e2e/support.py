@@ -342,7 +342,8 @@ class Client(Home):
         return self.do(
             commands.approve,
             self.settings(),
-            proposal=proposal,
+            proposals=(proposal,),
+            sure=lambda _: True,
             confirm=lambda row: words is None or list(row["words"]) == list(words),
             passphrase=passphrase,
             scripted=True,
@@ -526,7 +527,7 @@ class House(Home):
         """`tally approve` at the house: the words of the first ADMIN are compared."""
         done: dict[str, Any] = commands.approve(
             self.settings(),
-            proposal=proposal,
+            proposals=(proposal,),
             confirm=lambda row: list(row["words"]) == list(words),
             passphrase=passphrase,
             scripted=True,

@@ -180,15 +180,15 @@ def approve(
     *,
     proposals: Sequence[str],
     confirm: Callable[[Mapping[str, Any]], bool],
-    sure: Sure,
-    times: int | None,
-    until_ns: int | None,
-    only_body: bool,
-    only_origins: bool,
-    only_target: bool,
-    reason: str,
     passphrase: Passphrase,
     scripted: bool,
+    sure: Sure | None = None,
+    times: int | None = None,
+    until_ns: int | None = None,
+    only_body: bool = False,
+    only_origins: bool = False,
+    only_target: bool = False,
+    reason: str = "",
 ) -> dict[str, Any]:
     """Sign that a pairing stands, or that held signals may go: one signature over all of them."""
     scoped = times is not None or until_ns is not None or only_body or only_origins or only_target
@@ -217,7 +217,7 @@ def approve(
 
         # The person is asked between two sessions: nothing stays open while somebody reads.
         shown, helds = run(show())
-        if not sure(shown):
+        if sure is None or not sure(shown):
             raise Refused("nothing was approved", "`tally deny ID` turns it away")
         signer = open_human(machine, passphrase)
 
