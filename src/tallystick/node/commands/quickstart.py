@@ -1,4 +1,4 @@
-"""quickstart: a house and four machines on this computer really pair, work, are refused and are severed.
+"""quickstart: a house and four machines on this computer really pair, work, are refused and are severed; and what the gate believes.
 
 Nothing is simulated: the house is `tally serve` in a process of its own, each machine has its home, its keys and its ledger, and every
 step goes through the same functions as the command line. A step that does not come out as it should is shown as failed.
@@ -27,6 +27,7 @@ from tallystick.node import answers
 from tallystick.node.checkpoints import Witness
 from tallystick.node.client import HouseSession
 from tallystick.node.commands import auditing, files, house, pairs
+from tallystick.node.commands.gatequickstart import Failed, GateSteps
 from tallystick.node.commands.here import run
 from tallystick.node.commands.where import the_house
 from tallystick.node.machine import Machine
@@ -41,10 +42,6 @@ FILE_BYTES: Final = 300_000
 ADDRESS: Final = "127.0.0.1"
 
 Say = Callable[[Mapping[str, Any]], None]
-
-
-class Failed(Exception):
-    """A step did not come out as it should."""
 
 
 def quickstart(settings: Settings, *, once: bool, step: Say) -> dict[str, Any]:
@@ -76,6 +73,7 @@ class _Village:
 
     def live(self) -> bool:
         """One step after the other; the first that fails is the last."""
+        gate = GateSteps(self._settings, self._secret, self._folder)
         for name, act in (
             ("init", self.init),
             ("serve", self.serve),
@@ -91,6 +89,7 @@ class _Village:
             ("sever", self.sever),
             ("silence-after-sever", self.silence_after_sever),
             ("stranger-silence", self.stranger_silence),
+            *gate.steps(),
             ("log", self.log),
             ("checkpoint-consistent", self.checkpoint_consistent),
             ("verify", self.verify),
@@ -306,7 +305,7 @@ class _Village:
 
     def log(self) -> str:
         """Everything is in the ledger."""
-        entries = list(house.log(self._settings("owner"), house="attic", query={"limit": 200}, follow=False))
+        entries = list(house.log(self._settings("owner"), house="attic", query={"limit": 1_000}, follow=False))
         kinds = [entry["kind"] for entry in entries]
         refused = [entry for entry in entries if entry["kind"] == "signal" and entry["fields"].get("verdict") == "refuse"]
         wanted = {"pairing-approved": 4, "downgraded": 1, "severed": 1, "effect-done": 1, "invite-consumed": 4}
