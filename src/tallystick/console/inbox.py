@@ -1,6 +1,6 @@
 """`tally inbox --tui`: what waits, one thing after the other, with its exact effect and who is behind it; approve or deny.
 
-The window shows what `node/commands/inbox.py` has proven, and signs nothing else: what is approved is proven anew at that moment and
+The window shows what `node/commands/decisions.py` has proven, and signs nothing else: what is approved is proven anew at that moment and
 compared with what stands on the screen. Text of other machines is drawn, never obeyed: no markup, no control characters.
 """
 
@@ -19,7 +19,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Checkbox, DataTable, Footer, Header, Input, Label, Static
 
 from tallystick.errors import Misuse, TallyError
-from tallystick.node.commands import inbox as commands
+from tallystick.node.commands import decisions as commands
 from tallystick.node.settings import Settings
 
 NS: Final = 10**9

@@ -19,7 +19,7 @@ _MODULES: Final = {
     "granting": ("fact_add", "fact_withdraw", "grant", "grant_withdraw", "key_resume", "key_revoke", "plan_set"),
     "house": ("init", "invite", "log", "serve"),
     "keys": ("key_ls", "key_new", "key_replace_admins", "key_rotate"),
-    "inbox": ("approve", "deny", "edit", "inbox", "inbox_show"),
+    "decisions": ("approve", "deny", "edit", "inbox", "inbox_show"),
     "pairs": ("downgrade", "pair", "ping", "sever"),
     "quickstart": ("quickstart",),
     "record": ("log_check", "log_export", "log_prove"),
