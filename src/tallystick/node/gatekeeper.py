@@ -30,6 +30,7 @@ from tallystick.gate.signal import EntryRef, ProvenSignal, Signal, parse_signal
 from tallystick.keys import KeyId, Signer
 from tallystick.keys.cose import parse_sign1
 from tallystick.ledger.event import Event, Kind
+from tallystick.node.crowd import Crowd
 from tallystick.node.effects import Effects
 from tallystick.node.gatememory import Behind, GateMemory, Known
 from tallystick.node.gaterates import GateRates
@@ -109,6 +110,7 @@ class Gatekeeper:
         self._layers = dict(layers or {})
         self._memory = GateMemory(store.gate, signer.public.key_id)
         self.rates = GateRates(rate, clock)
+        self._crowd = Crowd()
         self._stream, self._n = os.urandom(16), 0
         self._waiting: dict[int, list[asyncio.Future[Decided]]] = {}
         self._built = frozenset((Layer.CRYPTO, *self._layers))
@@ -144,11 +146,16 @@ class Gatekeeper:
         Args: signal: COSE_Sign1.  opening: what its commitments hold.  carried: the pair it came over; None: a local source.
         Raises: Malformed.  Unbelieved: nobody believes it; `word` says why.  Unavailable.
         """
-        now_ns = self._clock() if now_ns is None else now_ns
+        return self._judge(signal, opening, carried, self._clock() if now_ns is None else now_ns)
+
+    def _judge(self, signal: bytes, opening: bytes, carried: Asker | None, now_ns: int, *, looked: bool = False) -> Decision:
+        """`looked`: in this very turn of the loop the ledger was read already; whether the number is taken the entry will say."""
         unproven = parse_signal(signal)
         claims = unproven.claims
-        taken = self._store.signal_seen(unproven.kid, claims.stream, claims.n)
-        self._refresh()
+        taken = None
+        if not looked:
+            taken = self._store.signal_seen(unproven.kid, claims.stream, claims.n)
+            self._refresh()
         key = self._memory.key(unproven.kid)
         if key is None:
             raise Unbelieved("unproven", "its key is not known here")
@@ -382,11 +389,13 @@ class Gatekeeper:
         kid = parse_sign1(signal).kid
         self.rates.take(None if self._memory.key(kid) is None else kid, sender if carried is None else carried.pair)
         changed: Refused | None = None
-        for _ in range(TRIES):
+        for tried in range(TRIES):
             try:
-                decision = self.judge(signal, opening, carried=carried)
+                decision = self._judge(signal, opening, carried, self._clock(), looked=not tried and self._crowd.looked())
                 check_body(decision.opening, body)
-                found = await self._effects.run(await self._admission(decision, body, deliver_to))
+                walk = await self._admission(decision, body, deliver_to)
+                await self._crowd.gather()
+                found = await self._effects.run(walk)
             except Forked as error:
                 await self._fork(error.signal, opening)
                 return await self._unbelieved(error.word, kid, signal, carried)
