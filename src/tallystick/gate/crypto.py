@@ -10,6 +10,7 @@ from typing import Final
 
 from tallystick.errors import Unproven
 from tallystick.facts.fact import KnownKey
+from tallystick.facts.rule import covers
 from tallystick.gate.signal import MAX_AGE_NS, MAX_AHEAD_NS, UNKNOWN_CLASS_AGE_NS, ProvenSignal, Signal, UnprovenSignal
 from tallystick.keys import PublicKey
 
@@ -39,11 +40,6 @@ class Unbelieved(Unproven):
     def __init__(self, word: str, message: str) -> None:
         super().__init__(f"signal: {message}", _HINTS.get(word, ""))
         self.word = word
-
-
-def covers(granted: str, signal_class: str) -> bool:
-    """Whether a class that was granted covers another: itself, and what inherits from it (`sensor` covers `sensor/camera`)."""
-    return signal_class == granted or (signal_class.startswith(granted) and signal_class[len(granted)] == "/")
 
 
 def may_speak_as(kind: str, classes: Collection[str], signal_class: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from tallystick.errors import Misuse, Refused
-from tallystick.gate.crypto import covers
+from tallystick.facts.rule import covers
 from tallystick.gate.provenance import COMPLETED
 from tallystick.keys import KeyId
 from tallystick.ledger.event import Event, Kind
