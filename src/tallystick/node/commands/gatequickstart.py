@@ -19,8 +19,8 @@ from tallystick.facts.fact import Point
 from tallystick.gate.signal import encode_signal
 from tallystick.keys import KeyClass, PublicKey, Signer, sign1
 from tallystick.node.commands import explaining, files, granting, house, keys
+from tallystick.node.commands.decisions import approve as approve_held
 from tallystick.node.commands.here import run
-from tallystick.node.commands.inbox import approve as approve_held
 from tallystick.node.gatewords import Verdict
 from tallystick.node.localhouse import open_house
 from tallystick.node.machine import Machine
