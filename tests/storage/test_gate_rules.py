@@ -208,6 +208,19 @@ def test_a_slice_holds_what_stands_at_the_moment(gate: Store) -> None:
     assert empty is not None and (empty.sightings, empty.facts) == ((), ())
 
 
+def test_the_sightings_behind_signals_are_found(gate: Store) -> None:
+    """Each with its own signal, as long as its place is there: who erases the one erases the other."""
+    places = []
+    for n in range(3):
+        events, openings = seen(CAMERA, n, "hall")
+        places.append(put(gate, events[0], fact("mismatch", "face"), events[1], openings=(openings[0], b"", openings[1])))
+        put(gate, judged(CAMERA, 100 + n))
+    assert gate.gate.sightings_behind([]) == []
+    assert gate.gate.sightings_behind({places[0], places[2], places[1] + 3}) == [places[0] + 2, places[2] + 2]
+    put(gate, Event.of(Kind.BODY_ERASED, NOW, "local", entry=places[0] + 2, reason="asked"))
+    assert gate.gate.sightings_behind(range(gate.size())) == [places[1] + 2, places[2] + 2]
+
+
 def test_a_slice_has_at_most_256_facts(gate: Store) -> None:
     """Of more, those without end and the newest."""
     first = put(gate, *(fact("liveness", n, subject=CAMERA, until=NOW + 9 * SECOND if n % 2 else None) for n in range(600)))

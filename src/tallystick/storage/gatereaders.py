@@ -9,21 +9,18 @@ process has recorded, at the next call.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
 import apsw
 
 from tallystick import canonical
-from tallystick.errors import Malformed, Misuse
-from tallystick.facts.fact import Fact, KnownKey, Place, Sighting, Slice, read_place
-from tallystick.keys.identity import KeyId, parse_cose_key
+from tallystick.errors import Misuse
+from tallystick.facts.fact import Sighting, Slice
 from tallystick.ledger import entry
 from tallystick.ledger.append import Tree
-from tallystick.ledger.event import Event, Kind
-from tallystick.ledger.signed import read_mark
-from tallystick.primitives import sha256
+from tallystick.ledger.event import Kind
 from tallystick.storage.connection import unavailable
 from tallystick.storage.gaterows import (
     UNKNOWN,
@@ -36,14 +33,25 @@ from tallystick.storage.gaterows import (
     SignalRow,
     SuspendedRow,
 )
+from tallystick.storage.gatevalues import (
+    CACHED,
+    fact_of,
+    fact_row_of,
+    grant_of,
+    key_ids,
+    known_of,
+    proposal_of,
+    scope_of,
+    sighting_of,
+    signal_of,
+)
 from tallystick.storage.postings import POSTED, mark_number
 
 SIGHTINGS: Final = 8  # before a moment, and after it
 MAX_FACTS: Final = 256  # in a slice
 MAX_PREDICATES: Final = 64
+MAX_BESIDE: Final = 512  # as in storage/rules/gate.py
 MAX_LISTED: Final = 10_000
-ENDLESS: Final = 2**63 - 1
-_CACHED: Final = 4_096  # the same row makes the same value; entries never change
 _ALL: Final = b""  # the subject of a fact about all keys
 
 _EPOCHS: Final = "SELECT state, rights FROM epoch"
@@ -129,11 +137,11 @@ class GateReaders:
     def known_key(self, key_id: bytes) -> KnownKeyRow | None:
         """The key of a KeyId."""
         row = self._one(_KEY, (bytes(key_id),))
-        return None if row is None else _known(row)
+        return None if row is None else known_of(row)
 
     def grants(self, key_id: bytes) -> tuple[GrantRow, ...]:
         """The grants of a key that stand; some may have expired by the caller's clock."""
-        return tuple(_grant(row) for row in self._all(_GRANTS, (bytes(key_id),)))
+        return tuple(grant_of(row) for row in self._all(_GRANTS, (bytes(key_id),)))
 
     def rows(self, key_id: bytes) -> tuple[GrantRow, ...]:
         """The key's rows of the matrix: the one it was introduced with first, then its grants. Whether the key stands is not looked at."""
@@ -141,7 +149,7 @@ class GateReaders:
         if found is None:
             return ()
         place, by = found[15], found[10]
-        first = _grant((found[12], found[5], found[6], found[7], found[8], place, found[9], by))
+        first = grant_of((found[12], found[5], found[6], found[7], found[8], place, found[9], by))
         return (first, *self.grants(key_id))
 
     # Facts.
@@ -178,17 +186,31 @@ class GateReaders:
             return None
         if len(rows) > 1:
             rows = sorted(sorted(rows, key=_lasting)[-MAX_FACTS:], key=_entry)
-        return Slice(key=_known(row).known, sightings=tuple(map(_sighting, sightings)), facts=tuple(map(_fact, rows)))
+        return Slice(key=known_of(row).known, sightings=tuple(map(sighting_of, sightings)), facts=tuple(map(fact_of, rows)))
 
     def sightings_near(self, key_id: bytes, around_ns: int, *, before: int = SIGHTINGS, after: int = SIGHTINGS) -> tuple[Sighting, ...]:
         """Where a key was seen around a moment, by time. What was erased is not among them."""
         subject = bytes(key_id)
-        return tuple(map(_sighting, self._all(_NEAR, (subject, around_ns, before, subject, around_ns, after))))
+        return tuple(map(sighting_of, self._all(_NEAR, (subject, around_ns, before, subject, around_ns, after))))
 
     def sighting_count(self, key_id: bytes) -> int:
         """How often a key was seen, what was erased included."""
         row = self._one("SELECT count(*) FROM sightings WHERE subject = ?", (bytes(key_id),))
         return int(row[0]) if row else 0
+
+    def sightings_behind(self, signals: Collection[int]) -> list[int]:
+        """The sightings that still have their place, of these entries' signals: each stands behind its own, in the same call."""
+        if not signals:
+            return []
+        last = max(signals) + MAX_BESIDE
+        seen = "SELECT s.entry FROM sightings s JOIN clear c ON c.entry = s.entry WHERE s.entry BETWEEN ? AND ?"
+        before = "SELECT max(idx) FROM entries WHERE idx BETWEEN ?1 - ?2 AND ?1 AND kind = ?3"
+        found: list[int] = []
+        for (at,) in self._all(seen, (min(signals), last)):
+            signal = self._one(before, (at, MAX_BESIDE, int(Kind.SIGNAL)))
+            if signal is not None and signal[0] in signals:
+                found.append(at)
+        return found
 
     def facts(
         self, subject: bytes | None = None, predicate: str | None = None, *, state: str | None = "standing", limit: int = 1_000
@@ -201,7 +223,7 @@ class GateReaders:
         where = " AND ".join(f"{name} = ?" for name, value in asked if value is not None) or "1"
         values = [bytes(value) if isinstance(value, bytes) else value for _, value in asked if value is not None]
         rows = self._all(f"{_FACT} WHERE {where} ORDER BY entry DESC LIMIT ?", (*values, limit))
-        return tuple(_fact_row(row) for row in rows)
+        return tuple(fact_row_of(row) for row in rows)
 
     def next_fact(self, after_ns: int) -> int | None:
         """When, after this moment, the next fact that stands begins to hold: until then a slice gains nothing by the passing of time."""
@@ -211,7 +233,7 @@ class GateReaders:
     def fact(self, at: int) -> FactRow | None:
         """The fact of an entry, whatever its state."""
         row = self._one(f"{_FACT} WHERE entry = ?", (at,))
-        return None if row is None else _fact_row(row)
+        return None if row is None else fact_row_of(row)
 
     # Signals and contexts.
 
@@ -235,9 +257,9 @@ class GateReaders:
         found = self._one("SELECT leaf FROM entries WHERE idx = ?", (at,))
         if found is None:
             return None
-        row = _signal(at, entry.decode(found[0]))
+        row = signal_of(at, entry.decode(found[0]))
         with self._lock:
-            if len(self._signals) >= _CACHED:
+            if len(self._signals) >= CACHED:
                 self._signals.clear()
             self._signals[at] = row
         return row
@@ -262,7 +284,7 @@ class GateReaders:
         if row is None:
             return None
         begun, last, count, edge, signers, depth = row
-        names = _key_ids(signers)
+        names = key_ids(signers)
         root = Tree.from_bytes(count, edge).root()
         return ContextRow(begun=begun, last=last, count=count, root=root, signers=names, has_unknown=UNKNOWN in names, depth=depth)
 
@@ -272,29 +294,29 @@ class GateReaders:
         """The scopes of a key, oldest first; `state` None: of any state. Some may be over by the caller's clock."""
         where, values = (" AND state = ?", (state,)) if state is not None else ("", ())
         rows = self._all(f"{_SCOPE} WHERE subject = ?{where} ORDER BY entry LIMIT {MAX_LISTED}", (bytes(key_id), *values))
-        return tuple(_scope(row) for row in rows)
+        return tuple(scope_of(row) for row in rows)
 
     def scope(self, scope: bytes) -> ScopeRow | None:
         """The scope of this hash."""
         row = self._one(f"{_SCOPE} WHERE scope = ?", (bytes(scope),))
-        return None if row is None else _scope(row)
+        return None if row is None else scope_of(row)
 
     def all_scopes(self, *, state: str | None = "open") -> tuple[ScopeRow, ...]:
         """The scopes of every key, oldest first."""
         where, values = (" WHERE state = ?", (state,)) if state is not None else ("", ())
-        return tuple(_scope(row) for row in self._all(f"{_SCOPE}{where} ORDER BY entry LIMIT {MAX_LISTED}", values))
+        return tuple(scope_of(row) for row in self._all(f"{_SCOPE}{where} ORDER BY entry LIMIT {MAX_LISTED}", values))
 
     def proposal(self, at: int) -> ProposalRow | None:
         """The proposal of an entry."""
         row = self._one(f"{_PROPOSAL} WHERE entry = ?", (at,))
-        return None if row is None else _proposal(row)
+        return None if row is None else proposal_of(row)
 
     def proposals(self, state: str | None = "held", *, limit: int = 1_000) -> tuple[ProposalRow, ...]:
         """The proposals of a state (None: of any), oldest first. Raises: Misuse."""
         if not 1 <= limit <= MAX_LISTED:
             raise Misuse(f"a list has 1 to {MAX_LISTED} proposals")
         where, values = (" WHERE state = ?", (state,)) if state is not None else ("", ())
-        return tuple(_proposal(row) for row in self._all(f"{_PROPOSAL}{where} ORDER BY entry LIMIT ?", (*values, limit)))
+        return tuple(proposal_of(row) for row in self._all(f"{_PROPOSAL}{where} ORDER BY entry LIMIT ?", (*values, limit)))
 
     # The rest.
 
@@ -346,146 +368,3 @@ def _entry(row: tuple[Any, ...]) -> int:
 
 def _lasting(row: tuple[Any, ...]) -> tuple[int, int]:
     return row[5], row[0]
-
-
-def _place(raw: bytes | None) -> Place | None:
-    try:
-        return None if raw is None else read_place(canonical.decode(raw))
-    except Malformed:
-        return None  # committed to before anybody read it: as good as not said
-
-
-def _texts(raw: bytes | None) -> tuple[str, ...]:
-    said = canonical.decode(raw) if raw else []
-    return tuple(map(str, said)) if isinstance(said, list) else ()
-
-
-def _key_ids(raw: bytes) -> tuple[KeyId, ...]:
-    return tuple(KeyId(raw[at : at + 32]) for at in range(0, len(raw), 32))
-
-
-@lru_cache(_CACHED)
-def _known(row: tuple[Any, ...]) -> KnownKeyRow:
-    known = KnownKey(
-        key_id=KeyId(row[0]),
-        number=row[1],
-        kind=row[2],
-        state=row[3],
-        classes=tuple(row[5].split()),
-        actions=tuple(row[6].split()),
-        targets=_texts(row[7]),
-        schedule=row[8] or "",
-        place=_place(row[15]),
-        expires_ns=row[9],
-        introduced=row[12],
-        changed=row[13],
-        since=row[14],
-        label=row[10] or "",
-    )
-    return KnownKeyRow(known=known, public=parse_cose_key(row[4]), pairing=row[11])
-
-
-@lru_cache(_CACHED)
-def _grant(row: tuple[Any, ...]) -> GrantRow:
-    at, classes, actions, targets, schedule, place, expires_ns, by = row
-    return GrantRow(
-        entry=at,
-        classes=tuple(classes.split()),
-        actions=tuple(actions.split()),
-        targets=_texts(targets),
-        schedule=schedule or "",
-        place=_place(place),
-        expires_ns=expires_ns,
-        by=KeyId(by) if by else None,
-    )
-
-
-@lru_cache(_CACHED)
-def _sighting(row: tuple[Any, ...]) -> Sighting:
-    place = _place(row[2])
-    if place is None:
-        raise AssertionError("a place was written that cannot be read")
-    return Sighting(entry=row[0], observed_ns=row[1], place=place, signal=row[3])
-
-
-def _fact(row: tuple[Any, ...]) -> Fact:
-    return _fact_of(row[:6])
-
-
-@lru_cache(_CACHED)
-def _fact_of(row: tuple[Any, ...]) -> Fact:
-    at, subject, predicate, value, observed_ns, until_ns = row
-    return Fact(
-        entry=at,
-        predicate=predicate,
-        subject=KeyId(subject) if subject else None,
-        value=None if value is None else canonical.decode(value),
-        observed_ns=observed_ns,
-        until_ns=None if until_ns == ENDLESS else until_ns,
-    )
-
-
-def _fact_row(row: tuple[Any, ...]) -> FactRow:
-    return FactRow(fact=_fact(row), state=row[6], by=KeyId(row[7]) if row[7] else None, personal=row[8] is not None)
-
-
-def _signal(at: int, event: Event) -> SignalRow | None:
-    raw = event.blob("signal")
-    if not raw:
-        return None
-    mark, signers = read_mark(raw), event.get("signers")
-    return SignalRow(
-        entry=at,
-        reference=mark.signature_hash,
-        signed_hash=sha256(raw),
-        key=KeyId(mark.key),
-        signal_class=mark.signal_class,
-        verb=mark.verb,
-        action=mark.action,
-        verdict=event.text("verdict") if event.kind is Kind.SIGNAL else "allow",
-        reduced=event.get("reduced") is True,
-        reason=event.text("reason"),
-        signers=tuple(map(KeyId, signers)) if isinstance(signers, tuple) else (),
-        depth=event.number("depth"),
-        time_ns=event.time_ns,
-        actor=event.actor,
-        pairing=event.blob("pairing") or None,
-    )
-
-
-def _scope(row: tuple[Any, ...]) -> ScopeRow:
-    scope, at, state, subject, verb, targets, body, origins, uses, used, until_ns, by = row
-    return ScopeRow(
-        scope=scope,
-        entry=at,
-        state=state,
-        subject=KeyId(subject),
-        verb=verb,
-        targets=None if targets is None else _texts(targets),
-        body=body,
-        origins=None if origins is None else _key_ids(origins),
-        uses=uses,
-        uses_left=None if uses is None else uses - used,
-        until_ns=until_ns,
-        by=KeyId(by),
-    )
-
-
-def _proposal(row: tuple[Any, ...]) -> ProposalRow:
-    return ProposalRow(
-        entry=row[0],
-        state=row[1],
-        signal_entry=row[2],
-        signal_hash=row[3],
-        key=KeyId(row[4]) if row[4] else None,
-        expires_ns=row[5],
-        risk=row[6] or "",
-        preconditions=row[7],
-        body=row[8],
-        replaces=row[9],
-        approved=row[10],
-        approved_by=KeyId(row[11]) if row[11] else None,
-        ended=row[12],
-        reason=row[13] or "",
-        time_ns=row[14],
-    )
