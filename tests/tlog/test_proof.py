@@ -156,6 +156,20 @@ def test_appending_in_any_groups_gives_the_same_tree(groups: list[int]) -> None:
     assert Tree.from_bytes(tree.size, tree.to_bytes()) == tree
 
 
+@given(st.lists(st.sampled_from([0, 1, 1, 1, 2, 3, 8, 31]), max_size=30), st.integers(min_value=0, max_value=5))
+def test_a_growing_tree_gives_its_tiles_their_roots(groups: list[int], level: int) -> None:
+    """Every perfect tree of 2**level leaves, once, in order, from the group that made it whole."""
+    tree, roots, at = Tree(), list[bytes](), 0
+    for count in groups:
+        tree, found = tree.grow([LEAVES[n % 70] for n in range(at, at + count)], level)
+        at += count
+        roots += found
+        assert len(roots) == at >> level
+    whole = [LEAVES[n % 70] for n in range(at)]
+    assert roots == [perfect_root(whole[n << level : n + 1 << level]) for n in range(at >> level)]
+    assert tree.root() == root_of(whole)
+
+
 def test_known_roots() -> None:
     """The empty tree and a tree of two leaves hash as RFC 6962 2.1 says."""
     assert EMPTY_ROOT.hex() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

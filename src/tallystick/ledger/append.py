@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from tallystick.errors import Malformed
-from tallystick.tlog.tree import HASH_BYTES, MAX_SIZE, edge_root, parents
+from tallystick.tlog.tree import HASH_BYTES, MAX_SIZE, edge_root, node_hash, parents
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,20 @@ class Tree:
         size = self.size + len(leaf_hashes)
         if size > MAX_SIZE:
             raise AssertionError("a tree has less than 2**63 leaves")
-        left, edge, roots = list(self.edge), list[bytes](), list[bytes]()
-        row, bits = list(leaf_hashes), self.size
+        left, roots, bits = list(self.edge), list[bytes](), self.size
+        if len(leaf_hashes) == 1:  # one caller, who waits
+            node = leaf_hashes[0]
+            while bits & 1 and level:
+                node = node_hash(left.pop(), node)
+                bits >>= 1
+                level -= 1
+            if level == 0:
+                roots.append(node)
+                while bits & 1:
+                    node = node_hash(left.pop(), node)
+                    bits >>= 1
+            return type(self)(size, (*left, node)), roots
+        edge, row = list[bytes](), list(leaf_hashes)
         while row:  # the nodes of one level that are new, from the leaves upwards
             if level == 0:
                 roots = row[:]
