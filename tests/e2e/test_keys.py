@@ -1,13 +1,14 @@
 """Keys as facts: a source key is signed in, shown, narrowed, revoked; what a compromised key signed falls with it (DESIGN 5.6, 7, 8)."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tallystick.errors import Refused, Unavailable, Unproven
-from tallystick.node import commands
-from tests.e2e.support import SILENCE_S, Client, House, passphrase
+import pytest
 
-YEAR_NS = 365 * 86_400 * 10**9
+from tallystick.errors import Misuse, Refused, Unavailable, Unproven
+from tallystick.node import commands
+from tests.e2e.support import SILENCE_S, Client, Home, House, passphrase
 
 
 def grant(client: Client, key: str, *classes: str, **more: Any) -> dict[str, Any]:
@@ -27,9 +28,15 @@ def shown(client: Client, key: str) -> dict[str, Any]:
     return client.do(commands.key_show, client.settings(), key=key, house="")
 
 
+def rows(client: Client) -> list[dict[str, Any]]:
+    """`tally key ls --house`."""
+    found: list[dict[str, Any]] = client.do(commands.key_ls_house, client.settings(), house="")["keys"]
+    return found
+
+
 def keys(client: Client) -> dict[str, dict[str, Any]]:
-    """`tally key ls --house`, by label."""
-    return {row["label"]: row for row in client.do(commands.key_ls_house, client.settings(), house="")["keys"]}
+    """The same, by label."""
+    return {row["label"]: row for row in rows(client)}
 
 
 def verdict(client: Client, key: str, action: str, **query: str) -> str:
@@ -56,6 +63,13 @@ def revoke(client: Client, key: str, since: int | None = None) -> dict[str, Any]
     return client.do(commands.key_revoke, client.settings(), key=key, since=since, house="", passphrase=passphrase)
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """One house for what neither stops it nor counts its keys."""
+    with House(tmp_path_factory.mktemp("keys")) as house:
+        yield house
+
+
 def test_a_camera_key_is_signed_in_shown_and_revoked(tmp_path: Path) -> None:
     """From the command line of a real owner: made, granted, listed, explained, given one more row, retired; nothing of it is forgotten."""
     with House(tmp_path) as house:
@@ -71,27 +85,25 @@ def test_a_camera_key_is_signed_in_shown_and_revoked(tmp_path: Path) -> None:
         assert (found["introduced"], found["introduced_by"], found["public"]) == (granted["entry"], f"#{_human(owner)}", made["public"])
         assert [change["kind"] for change in found["changes"]] == ["key-introduced"]
         # The house itself tells the same; the place is in no entry, only its commitment.
-        at_home = house.json("key", "show", "front-door")
+        at_home = commands.key_show(house.settings(), key="front-door", house="")
         assert {**at_home, "house": ""} == {**found, "house": ""}
         assert place.split(",")[0] not in str(house.log("key-introduced"))
 
-        assert owner.json("key", "ls", "--house")["keys"][-1]["label"] == "front-door"
-        matrix = {row["label"]: row for row in house.json("rights", "ls")["keys"]}
+        assert list(keys(owner))[-1] == "front-door"
+        matrix = {row["label"]: row for row in commands.rights_ls(house.settings(), house="")["keys"]}
         cells = [matrix["front-door"][each] for each in ("metadata", "read", "egress", "propose", "write", "admin")]
         assert cells == ["yes", "yes", "ask", "yes", "ask", "ask"]
         assert verdict(owner, "front-door", "read") == "allow"
         assert verdict(owner, "front-door", "write") == "hold"
 
-        row = owner.json(
-            *("grant", "front-door", "--class", "sensor/camera", "--action", "write", "--target", "PUT /v1/files/cam/*"), secret=True
-        )
+        row = grant(owner, "front-door", "sensor/camera", actions=("write",), targets=("PUT /v1/files/cam/*",))
         assert not row["introduced"]
         target = "PUT /v1/files/cam/1.jpg"
         assert verdict(owner, "front-door", "write", target=target) == "allow"
         assert verdict(owner, "front-door", "write", target="PUT /v1/files/other") == "hold"
         assert verdict(owner, "front-door", "write", target=target, **{"class": "feed"}) == "refuse"
-        assert house.json("rights", "why", "front-door", "write", "--target", target)["verdict"] == "allow"
-        owner.json("grant", "withdraw", str(row["entry"]), secret=True)
+        withdrawn = str(row["entry"])
+        owner.do(commands.grant_withdraw, owner.settings(), grant=withdrawn, house="", passphrase=passphrase)
         assert verdict(owner, "front-door", "write", target=target) == "hold"
 
         gone = owner.json("key", "revoke", "front-door", secret=True)
@@ -119,20 +131,20 @@ def test_what_a_compromised_key_signed_falls_with_it(tmp_path: Path) -> None:
         assert laptop.pairing(second.invite(label="laptop", approve=True, ttl_s=60)).wait()["state"] == "standing"
         assert laptop.ping()["house"] == "attic"
 
-        human = next(each["key"] for each in keys(owner).values() if each["kind"] == "human" and each["label"] == "second")
+        human = next(each["key"] for each in rows(owner) if each["kind"] == "human" and each["label"] == "second")
         fallen = revoke(owner, human, since)["suspended"]
         assert {(each["kind"], each["entry"]) for each in fallen if each["kind"] in ("key", "grant")} >= {("key", since), ("grant", row)}
         assert {each["kind"] for each in fallen} == {"key", "grant", "fact", "pair"}
         states = {label: each["state"] for label, each in keys(owner).items() if each["kind"] == "source"}
         assert states == {"before": "standing", "camera": "suspended", "cron": "suspended", "feed": "suspended"}
         assert facts(owner) == {"attested": True}
-        assert [each["entry"] for each in owner.json("fact", "ls")["facts"]] == [mine]
+        assert owner.do(commands.fact_ls, owner.settings(), key="", predicate="", every=False, house="")["facts"][0]["entry"] == mine
         # The key's own next word counts for nothing, whichever process it comes from.
         second.cli("fact", "add", "firmware", "2", code=3, secret=True)
         second.fails(Unproven, source, second, "late")
         laptop.fails(Refused, laptop.ping)
 
-        resumed = owner.json("key", "resume", "camera", secret=True)
+        resumed = owner.do(commands.key_resume, owner.settings(), key="camera", house="", passphrase=passphrase)
         assert shown(owner, "camera")["state"] == "standing"
         house.restart()
         states = {label: each["state"] for label, each in keys(owner).items() if each["kind"] == "source"}
@@ -145,61 +157,64 @@ def test_what_a_compromised_key_signed_falls_with_it(tmp_path: Path) -> None:
         assert house.json("verify")["ok"]
 
 
-def test_a_revoked_machine_key_ends_its_pair(tmp_path: Path) -> None:
+def test_a_revoked_machine_key_ends_its_pair(shared: House) -> None:
     """Without its key a pair is none: its session is cut, its secret destroyed, and its next knock meets silence."""
-    with House(tmp_path) as house:
-        laptop = house.machine("laptop", "INPUT")
-        number = next(str(each["number"]) for each in keys(house.owner).values() if each["key"] == laptop.key)
-        revoke(house.owner, f"#{number}")
-        assert [(entry["fields"]["by"], entry["fields"]["reason"]) for entry in house.log("severed")] == [("policy", "retired")]
-        laptop.fails(Unavailable, laptop.ping, timeout_s=SILENCE_S)
-        assert len([name for name in house.secrets() if name.startswith("pair/")]) == 1
-        with house.open() as machine:
-            own = str(machine.vault.machine.signing.public.key_id)
-        assert "own key" in house.owner.fails(Refused, revoke, house.owner, own).message
+    house = shared
+    laptop = house.machine("laptop", "INPUT")
+    number = next(str(each["number"]) for each in rows(house.owner) if each["key"] == laptop.key)
+    revoke(house.owner, f"#{number}")
+    assert [(entry["fields"]["by"], entry["fields"]["reason"]) for entry in house.log("severed")] == [("policy", "retired")]
+    laptop.fails(Unavailable, laptop.ping, timeout_s=SILENCE_S)
+    assert len([name for name in house.secrets() if name.startswith("pair/")]) == 1
+    with house.open() as machine:
+        own = str(machine.vault.machine.signing.public.key_id)
+    assert "own key" in house.owner.fails(Refused, revoke, house.owner, own).message
 
 
-def test_a_personal_fact_is_forgotten_and_its_entry_stays(tmp_path: Path) -> None:
+def test_a_personal_fact_is_forgotten_and_its_entry_stays(shared: House) -> None:
     """Its value is in no entry, is shown to the owner, and after an erasure to nobody; facts end and are withdrawn."""
-    with House(tmp_path) as house:
-        owner = house.owner
-        source(owner, "watch", "sensor")
-        entry = fact(owner, "carried-by", "Ada", key="watch", personal=True)
-        clear = fact(owner, "firmware", "7", key="watch")
-        assert facts(owner, key="watch") == {"carried-by": "Ada", "firmware": 7}
-        assert "Ada" not in str(house.log("fact-added"))
-        spans = [(entry, entry)]
-        erased = owner.do(
-            *(commands.erase, owner.settings()),
-            spans=spans, pair=None, key=None, before_ns=None, house="attic", reason="asked", sure=lambda _: True, passphrase=passphrase,
-        )  # fmt: skip
-        assert erased["erased"] == 1
-        assert facts(owner, key="watch") == {"carried-by": None, "firmware": 7}
-        owner.json("fact", "withdraw", str(clear), secret=True)
-        assert facts(owner) == {"carried-by": None}
-        assert facts(owner, every=True)["firmware"] == 7
-        owner.fails(Refused, fact, owner, "late", "1", until_ns=1)
-        house.restart()
-        assert facts(owner) == {"carried-by": None}
+    house = shared
+    owner = house.owner
+    source(owner, "watch", "sensor")
+    entry = fact(owner, "carried-by", "Ada", key="watch", personal=True)
+    clear = fact(owner, "firmware", "7", key="watch")
+    assert facts(owner, key="watch") == {"carried-by": "Ada", "firmware": 7}
+    assert "Ada" not in str(house.log("fact-added"))
+    spans = [(entry, entry)]
+    erased = owner.do(
+        *(commands.erase, owner.settings()),
+        spans=spans, pair=None, key=None, before_ns=None, house="attic", reason="asked", sure=lambda _: True, passphrase=passphrase,
+    )  # fmt: skip
+    assert erased["erased"] == 1
+    assert facts(owner, key="watch") == {"carried-by": None, "firmware": 7}
+    owner.do(commands.fact_withdraw, owner.settings(), fact=str(clear), house="", passphrase=passphrase)
+    assert facts(owner) == {"carried-by": None}
+    assert facts(owner, every=True)["firmware"] == 7
+    owner.fails(Refused, fact, owner, "late", "1", until_ns=1)
+    house.restart()
+    assert facts(owner) == {"carried-by": None}
 
 
-def test_only_a_signature_weakens_the_plan(tmp_path: Path) -> None:
+def test_only_a_signature_weakens_the_plan(shared: House) -> None:
     """`tally plan set` is a signed entry; the plan is shown with its reasons, at the house and over the pair, and in `tally config`."""
-    with House(tmp_path) as house:
-        owner = house.owner
-        first = {row["class"]: row["layers"] for row in owner.json("plan")["classes"]}
-        assert first["default"] == ["crypto", "deterministic"]
-        source(owner, "nightly", "cron")
-        signed = owner.json("plan", "set", "cron=crypto", secret=True)
-        assert signed["weakened"] == ["cron"]
-        found = {row["class"]: (row["layers"], row["why"]) for row in house.json("plan")["classes"]}
-        assert found["cron"] == (["crypto"], f"entry {signed['entry']}")
-        assert {"class": "cron", "layers": ["crypto"], "why": f"entry {signed['entry']}"} in house.json("config")["plan"]
-        assert owner.json("rights", "why", "nightly", "read")["layers"] == ["crypto"]
-        owner.cli("plan", "set", "cron=deterministic", code=2, secret=True)
-        house.restart()
-        assert {row["class"]: row["layers"] for row in owner.json("plan")["classes"]}["cron"] == ["crypto"]
+    house = shared
+    owner = house.owner
+    assert layers(owner)["default"] == ["crypto", "deterministic"]
+    source(owner, "nightly", "cron")
+    with pytest.raises(Misuse):
+        owner.do(commands.plan_set, owner.settings(), changes=["cron=deterministic"], house="", passphrase=passphrase)
+    signed = owner.json("plan", "set", "cron=crypto", secret=True)
+    assert signed["weakened"] == ["cron"]
+    assert layers(owner)["cron"] == layers(house)["cron"] == ["crypto"]
+    assert {"class": "cron", "layers": ["crypto"], "why": f"entry {signed['entry']}"} in house.json("config")["plan"]
+    house.restart()
+    assert layers(owner)["cron"] == ["crypto"]
+
+
+def layers(home: Home) -> dict[str, list[str]]:
+    """`tally plan`: over the pair, or at the house itself."""
+    return {row["class"]: row["layers"] for row in home.do(commands.plan, home.settings(), house="")["classes"]}
 
 
 def _human(client: Client) -> int:
-    return next(int(row["number"]) for row in keys(client).values() if row["kind"] == "human")
+    return next(int(row["number"]) for row in rows(client) if row["kind"] == "human")
