@@ -41,6 +41,13 @@ PROMISED = {
         "ledger.append_64.ratio_pymerkle",
         "ledger.append_1024.per_s",
     },
+    "area_admit": {
+        "gate.admit.ratio_verify",
+        "gate.admit.per_cpu_s",
+        "gate.admit.ratio_cwt_cedar",
+        "gate.admit.ratio_pyjwt_casbin",
+        "gate.revoke.ms",
+    },
     "area_gate": {"gate.rules.mean_us", "gate.rules.ratio_100k_over_1k", "gate.rules.ratio_clingo"},
     "area_story": {"gate.explain.ms"},
     "area_scale": {"ledger.scale.append_10m_over_10k"},
