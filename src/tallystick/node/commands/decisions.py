@@ -21,7 +21,7 @@ from tallystick.node import answers
 from tallystick.node.client import HouseSession
 from tallystick.node.commands import pairs
 from tallystick.node.commands.here import at_the_house, run
-from tallystick.node.commands.where import Passphrase, open_human, submit, the_house
+from tallystick.node.commands.where import Passphrase, describe, human_key, open_human, submit, text_of, the_house
 from tallystick.node.files import read_file
 from tallystick.node.held import Held, Wider, check_body, effect_of, prove, scope_of
 from tallystick.node.machine import Machine
@@ -294,7 +294,10 @@ def edit(settings: Settings, *, proposal: str, body: Path | None, target: str | 
                 return waits.held, await _kept(session, waits.held)
 
         old, kept = run(show())
-        signer = open_human(machine, passphrase)
+        # Two statements, and one question to the person: the key is opened once for each.
+        key = human_key(machine)
+        words = text_of(passphrase(describe(key)))
+        signer, again = (machine.vault.human_signer(key.key_id, words) for _ in range(2))
         new = kept if content is None else content
 
         async def sign() -> dict[str, Any]:
@@ -305,7 +308,7 @@ def edit(settings: Settings, *, proposal: str, body: Path | None, target: str | 
                 )
                 if taken["verdict"] == "refused":
                     raise Refused("the house refuses the signal that was to take its place", "`tally log` there tells why")
-                await submit(session, house, signer, SignalDeny(proposal=old.item.entry, reason="edited"))
+                await submit(session, house, again, SignalDeny(proposal=old.item.entry, reason="edited"))
                 waits = taken.get("proposal")
                 return {"id": proposal, "verdict": taken["verdict"], "entry": taken["entry"] or 0, "proposal": waits}
 
