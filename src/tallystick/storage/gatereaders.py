@@ -11,6 +11,7 @@ process has recorded, at the next call.
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final, Protocol
 
 import apsw
@@ -68,7 +69,8 @@ _SEEN: Final = (
     " WHERE s.subject = ? AND s.observed_ns {} ? ORDER BY s.observed_ns {}, s.entry {} LIMIT ?"
 )
 _BEFORE, _AFTER = _SEEN.format("<=", "DESC", "DESC"), _SEEN.format(">", "ASC", "ASC")
-_NEAR: Final = f"SELECT * FROM ({_BEFORE}) UNION ALL SELECT * FROM ({_AFTER}) ORDER BY 2, 1"
+_NEAR: Final = f"SELECT * FROM ({_BEFORE}) UNION ALL SELECT * FROM ({_AFTER})"
+_BY_TIME: Final = itemgetter(1, 0)
 _FACT: Final = (
     "SELECT entry, subject, predicate, coalesce(value, (SELECT c.value FROM clear c WHERE c.entry = f.entry)), observed_ns, until_ns,"
     " state, stated_by, commitment FROM facts f"
@@ -186,12 +188,14 @@ class GateReaders:
             return None
         if len(rows) > 1:
             rows = sorted(sorted(rows, key=_lasting)[-MAX_FACTS:], key=_entry)
+        sightings.sort(key=_BY_TIME)
         return Slice(key=known_of(row).known, sightings=tuple(map(sighting_of, sightings)), facts=tuple(map(fact_of, rows)))
 
     def sightings_near(self, key_id: bytes, around_ns: int, *, before: int = SIGHTINGS, after: int = SIGHTINGS) -> tuple[Sighting, ...]:
         """Where a key was seen around a moment, by time. What was erased is not among them."""
         subject = bytes(key_id)
-        return tuple(map(sighting_of, self._all(_NEAR, (subject, around_ns, before, subject, around_ns, after))))
+        found = self._all(_NEAR, (subject, around_ns, before, subject, around_ns, after))
+        return tuple(map(sighting_of, sorted(found, key=_BY_TIME)))
 
     def sighting_count(self, key_id: bytes) -> int:
         """How often a key was seen, what was erased included."""
