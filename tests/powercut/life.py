@@ -29,7 +29,8 @@ from tallystick.tlog.tile import growth
 from tallystick.vault.private import PrivateDirectory
 from tests.powercut.disks import TapeDisk, TapeVault, TapeVFS
 from tests.powercut.tape import Tape
-from tests.storage.house import START, Key, answer, approved, found, invite_consumed, invite_created, proposed, severed
+from tests.storage.gatehouse import place_of
+from tests.storage.house import OWNER, START, Key, answer, approved, found, invite_consumed, invite_created, proposed, severed
 
 DATABASE: Final = "house.sqlite"
 _names = itertools.count()
@@ -96,7 +97,7 @@ def recorded(root: Path) -> Iterator[tuple[Tape, str, TapeDisk]]:
 class Life:
     """One house, driven by dice."""
 
-    ACTS: ClassVar = ("plain", "bodies", "bodies", "crowd", "erase", "effect", "sign", "pair", "sever", "restart")
+    ACTS: ClassVar = ("plain", "bodies", "bodies", "crowd", "erase", "effect", "sign", "pair", "sever", "restart", "sight")
 
     def __init__(self, root: Path, tape: Tape, vfs: str, disk: Disk, dice: random.Random) -> None:
         self.path = root / DATABASE
@@ -169,6 +170,13 @@ class Life:
         events = [Event.of(Kind.BODY_ERASED, START + next(self.n), "local", entry=at, reason="asked") for at in gone]
         self.offer(*events, erases=gone).result(30)
         self.bodied = [at for at in self.bodied if at not in gone]
+
+    def sight(self) -> None:
+        """Where a key was seen: the place stands in clear beside the state, as long as its opening lives."""
+        commitment, opening = place_of(f"place {(n := next(self.n))}", n)
+        about = {"subject": bytes(OWNER.id), "observed": START + n, "commitment": commitment}
+        (receipt,) = self.offer(Event.of(Kind.SIGHTING, START + n, "gate", **about), openings=[opening]).result(30)
+        self.bodied.append(receipt.index)
 
     def effect(self) -> None:
         (begun,) = self.offer(Event.of(Kind.EFFECT_BEGUN, START + next(self.n), effect="test")).result(30)
