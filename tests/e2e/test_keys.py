@@ -161,8 +161,8 @@ def test_a_revoked_machine_key_ends_its_pair(shared: House) -> None:
     """Without its key a pair is none: its session is cut, its secret destroyed, and its next knock meets silence."""
     house = shared
     laptop = house.machine("laptop", "INPUT")
-    number = next(str(each["number"]) for each in rows(house.owner) if each["key"] == laptop.key)
-    revoke(house.owner, f"#{number}")
+    assert keys(house.owner)["laptop"]["key"] == laptop.key
+    revoke(house.owner, "laptop")
     assert [(entry["fields"]["by"], entry["fields"]["reason"]) for entry in house.log("severed")] == [("policy", "retired")]
     laptop.fails(Unavailable, laptop.ping, timeout_s=SILENCE_S)
     assert len([name for name in house.secrets() if name.startswith("pair/")]) == 1

@@ -178,10 +178,14 @@ def resume(call: Call, key_: str, house: str, passphrase_fd: int | None) -> None
 def _show_keys(result: Result, out: Out) -> None:
     now_ns = time.time_ns()
     rows = [
-        ("-" if k["number"] is None else f"#{k['number']}", k["label"], k["kind"], k["key_class"], age(k["created_ns"], now_ns), k["key"])
+        ("-" if k["number"] is None else f"#{k['number']}", k["label"], k["kind"], k["key_class"], _made(k["created_ns"], now_ns), k["key"])
         for k in result["keys"]
     ]
     out.table(("NUMBER", "LABEL", "KIND", "CLASS", "MADE", "KEY"), rows, empty="No human keys here: `tally key new`.")
+
+
+def _made(created_ns: int, now_ns: int) -> str:
+    return age(created_ns, now_ns) if created_ns else "-"
 
 
 @command("replace-admins", example="tally key replace-admins PUBLIC --recovery-fd 3 3<FILE")

@@ -70,7 +70,12 @@ def _show_why(result: Result, out: Out) -> None:
     out.table(("VOICE", "WHO", "SAYS", "WHY"), rows, empty="Nobody has a say.")
     out.line()
     lines = [
-        (each["key"], str(each["entry"]), "yes" if each["allows"] else f"no: {each['misses'] or '-'}", each["row"])
+        (
+            each["key"],
+            "-" if each["key"] == "unknown" else str(each["entry"]),
+            "yes" if each["allows"] else f"no: {each['misses'] or '-'}",
+            each["row"],
+        )
         for each in result["rows"]
     ]
     out.table(("KEY", "ENTRY", "LETS IT THROUGH", "ROW"), lines, empty="No rows.")

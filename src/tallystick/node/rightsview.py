@@ -36,11 +36,17 @@ def find_key(store: Store, text: str) -> KeyRow:
         if row is not None:
             return row
     keys = store.keys()
-    named = [row for row in keys if text and row.label == text]
+    named = [row for row in keys if text and label_of(store, row) == text]
     standing = [row for row in named if row.stands] or named
     if len(standing) != 1:
         raise Refused(f"{'no' if not standing else 'more than one'} key is called {text[:60]}", "`tally key ls --house` lists the keys")
     return standing[0]
+
+
+def label_of(store: Store, row: KeyRow) -> str:
+    """What a key is called: a machine's key as its pair."""
+    pair = None if row.label or row.pairing is None else store.pair(row.pairing)
+    return row.label if pair is None else pair.label
 
 
 def _hex_id(text: str) -> KeyId:
@@ -77,7 +83,7 @@ def key_json(store: Store, row: KeyRow, called: Mapping[bytes, str]) -> dict[str
     return {
         "number": row.number,
         "key": str(row.key_id),
-        "label": row.label,
+        "label": label_of(store, row),
         "kind": row.kind,
         "state": row.state,
         "classes": list(row.classes),

@@ -17,7 +17,7 @@ from tallystick.node.gatekeeper import SCHEDULE_TOLERANCE_S
 from tallystick.node.gatememory import GateMemory
 from tallystick.node.plansettings import SECTION
 from tallystick.node.records import whole_number
-from tallystick.node.rightsview import HEX_DIGITS, find_key
+from tallystick.node.rightsview import HEX_DIGITS, find_key, label_of
 from tallystick.node.settings import Settings
 from tallystick.pair.pairing import PairType
 from tallystick.rights.action import ActionClass
@@ -37,10 +37,13 @@ def matrix_view(store: Store, house: KeyId, now_ns: int) -> dict[str, Any]:
     rows = []
     for row in keys:
         known = memory.key(row.key_id)
-        if known is None or row.kind not in ("human", "machine", "source"):
-            continue
+        if known is None or row.kind not in ("human", "machine", "source") or row.key_id == house:
+            continue  # the house's own key signs findings and asks for nothing
         cells = {action.value: _cell(known.rights, action, now_ns) for action in ActionClass}
-        rows.append({"number": row.number, "key": str(row.key_id), "label": row.label, "kind": row.kind, "state": row.state, **cells})
+        if not known.admin and cells["admin"] != "no":
+            cells["admin"] = "ask"  # a human signs it each time
+        label = label_of(store, row)
+        rows.append({"number": row.number, "key": str(row.key_id), "label": label, "kind": row.kind, "state": row.state, **cells})
     return {"keys": rows}
 
 
@@ -113,7 +116,7 @@ def why_view(store: Store, house: KeyId, query: Mapping[str, str], now_ns: int) 
     entry, plan = plan_of_store(store)
     return {
         "key": f"#{row.number}",
-        "label": row.label,
+        "label": label_of(store, row),
         "action": action.value,
         "class": signal_class,
         "target": target,
