@@ -143,7 +143,11 @@ class GateScene:
         return Signed(sign1(by or self.key(name), encode_signal(claims)), encode_opening(opening), claims)
 
     def keeper(
-        self, plan: Plan | None = None, layers: dict[Layer, GateLayer] | None = None, clock: Callable[[], int] | None = None
+        self,
+        plan: Plan | None = None,
+        layers: dict[Layer, GateLayer] | None = None,
+        clock: Callable[[], int] | None = None,
+        rate: int = 0,
     ) -> Gatekeeper:
         """A gate of this house, as it is after a start."""
         effects = Effects(self.machine.store, self.machine.vault, NoDoors(), self.machine.reserve)
@@ -158,6 +162,7 @@ class GateScene:
             clock=clock or self.clock,
             plan=plan,
             layers=found,
+            rate=rate,
         )
 
     def origin(self) -> bytes:
