@@ -141,7 +141,12 @@ def test_from_the_question_to_the_file(place: Place) -> None:
     shown = place.show(proposal)
     assert {"-two", "+three", " one"} <= set(shown["effect"])
     seen: list[Any] = []
-    done = place.approve(proposal, sure=lambda rows: bool(seen.extend(rows) or True), reason="looks right")
+
+    def sure(rows: Sequence[Mapping[str, Any]]) -> bool:
+        seen.extend(rows)
+        return True
+
+    done = place.approve(proposal, sure=sure, reason="looks right")
     assert seen[0]["effect"] == shown["effect"]
     (item,) = done["items"]
     assert (item["why"], item["result"], item["status"]) == ("released", "done", 200)

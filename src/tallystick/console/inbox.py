@@ -130,46 +130,48 @@ def seconds_of(text: str) -> int | None:
 
 
 def held_lines(row: Row) -> Text:
-    """Everything about one held signal."""
+    """Everything about one held signal: who asks what, what exactly would be done, because of whom, and the rest."""
     found = Text()
     if not row["proven"]:
         found.append_text(plain(f"NOT PROVEN: {row['problem']}\nDo not approve it.\n\n", "bold white on red"))
-    size = "" if row["body_bytes"] is None else f"{row['body_bytes']} bytes, SHA-256 {row['sha256']}"
-    why = {"rights": "its key has not that right", "layer": "a layer of the gate", "confidence": "low confidence"}.get(
-        row["reason"], row["reason"]
-    )
-    for name, value, style in (
-        ("asks", f"{row['verb']} ({row['action']})", "bold"),
-        ("target", row["target"], "bold"),
+    why = {"rights": "its key, or one behind it, has not that right", "layer": "a layer of the gate", "confidence": "low confidence"}
+    came_back = "" if row["replaces"] is None else f"instead of {row['replaces']}: something had changed"
+    _named(
+        found,
+        ("asks", f"{row['verb']} ({row['action']})  {row['target']}", "bold"),
+        ("who", f"{row['who']}, as {row['class']}", "bold"),
         ("risk", row["risk"], _RISKS.get(row["risk"], "")),
-        ("who", row["who"], "bold"),
-        ("class", row["class"], ""),
-        ("key", row["key"], "dim"),
-        ("body", size, "dim"),
-        ("held by", f"{why} {row['rule']}".strip(), ""),
-        ("came back", "" if row["replaces"] is None else f"instead of {row['replaces']}: something had changed", "yellow"),
-        ("expires", f"in {left(row['expires_ns'])}", ""),
-    ):
-        if value:
-            found.append(f"{name:>9}  ", "dim")
-            found.append_text(plain(value, style))
-            found.append("\n")
+        ("held by", f"{why.get(row['reason'], row['reason'])} {row['rule']}".strip(), ""),
+        ("came back", came_back, "yellow"),
+    )
+    found.append("\nwhat would be done\n", "dim")
+    for line in row["effect"]:
+        found.append_text(plain(line, _diff_style(line)))
+        found.append("\n")
     chain = row["chain"] if isinstance(row["chain"], list) else []
     if chain:
         found.append("\nbecause of\n", "dim")
     for depth, link in enumerate(chain):
         name = "somebody unknown" if link["number"] is None else f"#{link['number']} {link['label']}".rstrip()
-        bad = link["state"] != "standing"
+        bad = link["state"] not in ("standing", "unknown")
         found.append("  " * min(depth, 8) + "└ ", "dim")
-        found.append_text(plain(name, "bold red" if bad else "bold"))
+        found.append_text(plain(name, "bold red" if bad or link["number"] is None else "bold"))
         said = "in its context" if link["entry"] is None else f"{link['class']} {link['verb']}, entry {link['entry']}"
         found.append_text(plain(f"  {said}" + (f"  (its key is {link['state']})" if bad else ""), "red" if bad else ""))
         found.append("\n")
-    found.append("\nwhat would be done\n", "dim")
-    for line in row["effect"]:
-        found.append_text(plain(line, _diff_style(line)))
-        found.append("\n")
+    found.append("\n")
+    size = "" if row["body_bytes"] is None else f"{row['body_bytes']} bytes, SHA-256 {row['sha256']}"
+    _named(found, ("body", size, "dim"), ("key", row["key"], "dim"), ("expires", f"in {left(row['expires_ns'])}", "dim"))
     return found
+
+
+def _named(found: Text, *rows: tuple[str, str, str]) -> None:
+    """Name, value and style, one a line; empty values are left out."""
+    for name, value, style in rows:
+        if value:
+            found.append(f"{name:>9}  ", "dim")
+            found.append_text(plain(value, style))
+            found.append("\n")
 
 
 def _diff_style(line: str) -> str:
@@ -181,7 +183,8 @@ def _diff_style(line: str) -> str:
 def pairing_lines(row: Row) -> Text:
     """Everything about a machine that wants to pair."""
     found = Text()
-    for name, value, style in (
+    _named(
+        found,
         ("machine", row["label"], "bold"),
         ("as", row["type"], _RISKS["critical"] if row["type"] == "ADMIN" else "bold"),
         ("key", f"{row['key']} ({row['key_class']})", "dim"),
@@ -189,11 +192,7 @@ def pairing_lines(row: Row) -> Text:
         ("expires", f"in {left(row['expires_ns'])}", ""),
         ("words", " ".join(row["words"]), "bold green"),
         ("digits", row["digits"], "bold green"),
-    ):
-        if value:
-            found.append(f"{name:>9}  ", "dim")
-            found.append_text(plain(value, style))
-            found.append("\n")
+    )
     found.append("\nDoes the other end show the same words? Then approve it. If not, deny it: somebody is in between.\n")
     return found
 
@@ -206,7 +205,10 @@ class Decide(ModalScreen["tuple[str, Reach, str] | None"]):
     Decide { align: center middle; }
     Decide > Vertical { width: 74; height: auto; padding: 1 2; border: round $primary; background: $surface; }
     Decide Input { margin: 0 0 1 0; }
-    Decide Grid { grid-size: 2; grid-gutter: 0 2; height: auto; }
+    Decide Grid { grid-size: 2; grid-gutter: 0 2; grid-rows: 3; height: 3; margin-bottom: 1; }
+    Decide Grid Input { margin: 0; }
+    Decide Checkbox { border: none; padding: 0; height: 1; }
+    Decide #reason { margin-top: 1; }
     Decide Horizontal { height: auto; align-horizontal: right; margin-top: 1; }
     Decide Button { margin-left: 2; }
     Decide #problem { color: $error; height: auto; }
@@ -222,7 +224,7 @@ class Decide(ModalScreen["tuple[str, Reach, str] | None"]):
             if self._wider:
                 yield Label("Let more like it go? Leave both empty for: only this, once.")
                 with Grid():
-                    yield Input(placeholder="how many more", id="times", type="integer")
+                    yield Input(placeholder="how many more", id="times")
                     yield Input(placeholder="for how long: 10m, 2h, 7d", id="until")
                 yield Checkbox("only this target", id="only-target")
                 yield Checkbox("only with nobody else behind it", id="only-origins")
@@ -292,10 +294,9 @@ class InboxApp(App[None]):
         Binding("q", "quit", "Quit"),
     ]
     CSS = """
-    #list { width: 46%; height: 1fr; }
-    #side { width: 54%; height: 1fr; border-left: solid $primary-background; padding: 0 1; }
+    #list { height: auto; max-height: 40%; }
+    #side { height: 1fr; border-top: solid $primary; padding: 0 1; }
     #said { height: 1; padding: 0 1; background: $boost; }
-    DataTable { height: 1fr; }
     """
 
     def __init__(self, desk: Desk) -> None:
@@ -307,7 +308,7 @@ class InboxApp(App[None]):
 
     def compose(self) -> ComposeResult:
         yield Header()
-        with Horizontal():
+        with Vertical():
             table: DataTable[Text] = DataTable(id="list", cursor_type="row", zebra_stripes=True)
             yield table
             with VerticalScroll(id="side"):
@@ -316,7 +317,7 @@ class InboxApp(App[None]):
         yield Footer()
 
     def on_mount(self) -> None:
-        self._table.add_columns("", "ID", "RISK", "WHO", "ASKS", "EXPIRES")
+        self._table.add_columns("", "ID", "RISK", "WHO", "LEFT", "ASKS")
         self.action_reload()
 
     @property
@@ -356,7 +357,8 @@ class InboxApp(App[None]):
             cells = (row["id"], "critical" if row["type"] == "ADMIN" else "high", row["label"], f"pair as {row['type']}")
             self._add(str(row["id"]), cells, row["expires_ns"])
         for row in found["held"]:
-            asks = f"{row['verb']} {row['target'].partition(' ')[2]}".strip() if row["proven"] else row["problem"]
+            path = row["target"].partition(" ")[2].removeprefix("/v1/files/").removeprefix("/v1/verbs/")
+            asks = f"{row['verb']} {path}".strip() if row["proven"] else row["problem"]
             cells = (str(row["id"]), row["risk"] if row["proven"] else "NOT PROVEN", row["who"], asks)
             self._add(str(row["id"]), cells, row["expires_ns"])
         suspended = len(found["suspended"])
@@ -372,7 +374,7 @@ class InboxApp(App[None]):
         ident, risk, who, asks = cells
         mark = Text("●" if key in self._marked else " ", style="green")
         style = _RISKS.get(risk, "bold white on red")
-        self._table.add_row(mark, plain(ident), plain(risk, style), plain(who[:24]), plain(asks[:60]), plain(left(expires_ns)), key=key)
+        self._table.add_row(mark, plain(ident), plain(risk, style), plain(who[:18]), plain(left(expires_ns)), plain(asks[:60]), key=key)
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
         if event.row_key.value is not None:
