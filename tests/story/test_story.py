@@ -260,6 +260,21 @@ def test_the_layers_judge_anew_with_what_is_known_today(place: Village) -> None:
         rejudge(0)
 
 
+def test_the_plan_of_that_time_is_told(place: Village) -> None:
+    """Which layers were asked: by the class's own name, its parent's or the default, of the newest plan before the signal."""
+    place.introduce("camera", "sensor/camera")
+    place.introduce("agent", "llm")
+    before = place.say("camera", "sensor/camera", "metadata", "camera.frame")
+    words = {"default": ("crypto", "deterministic"), "sensor": ("crypto", "sensory", "deterministic")}
+    at = place.record(place.event(Kind.PLAN, "house", plan=words))
+    frame = place.say("camera", "sensor/camera", "metadata", "camera.frame", prev=(before.reference,))
+    found = told(place, place.say("agent", "llm", "propose", "agent.plan", prev=(frame.reference,)))
+    assert [each.layers for each in found.known.plans.values()] == [("crypto", "deterministic"), ("crypto", "sensory", "deterministic")]
+    said = f"the layers crypto, sensory, deterministic were asked (the plan of entry {at}), and had nothing to say"
+    assert f"  then: {said}" in found.lines
+    assert before.entry not in found.known.plans
+
+
 def test_a_signature_that_does_not_hold_proves_no_link(place: Village) -> None:
     """A hostile house may write any entry: a signal under a key's name that this key has not signed is shown as such."""
     place.introduce("camera", "sensor")

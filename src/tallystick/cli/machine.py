@@ -95,7 +95,7 @@ def completion(call: Call, shell: str) -> None:
 @command("quickstart", example="tally quickstart\ntally quickstart --once --json")
 @click.option("--once", is_flag=True, help="Exit at the end instead of keeping the house running.")
 def quickstart(call: Call, once: bool) -> int:
-    """Watch a house and four machines on this computer pair, work, be refused and be severed.
+    """Watch a house and four machines on this computer pair, work, be refused and be severed, and its gate believe only what is proven.
 
     Real sockets, real files, a folder of its own; nothing of yours is touched.
     """

@@ -52,7 +52,7 @@ STEP: Final = {
     "action": _TEXT,
     "verb": _TEXT,
     "signature": _TEXT,  # holds, does not hold, by an unknown key, not checked, none
-    "opening": _TEXT,  # kept erased wrong none
+    "opening": _TEXT,  # kept erased wrong unread none
     "erased": _MAYBE_NUMBER,
     "target": _TEXT,
     "observations": _TEXTS,
@@ -63,6 +63,8 @@ STEP: Final = {
     "rule": _TEXT,
     "facts": _NUMBERS,
     "context": _TEXT,
+    "plan": _MAYBE_NUMBER,  # the entry of the plan in force
+    "layers": _TEXTS,  # that it asked
     "then": (LAYERED,),
     "now": (LAYERED,),
     "judged_now": _SWITCH,

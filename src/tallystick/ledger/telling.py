@@ -94,13 +94,22 @@ class Opinion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """The layers that the plan in force asked about a signal. `entry`: of that plan."""
+
+    entry: int
+    layers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What is known besides the story. `now`: by entry; an entry that is missing was not judged anew."""
+    """What is known besides the story. `now`: by entry; an entry that is missing was not judged anew. `plans`: by entry of the signal."""
 
     persons: Mapping[bytes, Person] = field(default_factory=dict)
     clear: Mapping[int, Clear] = field(default_factory=dict)
     facts: Mapping[int, FactTold] = field(default_factory=dict)
     now: Mapping[int, tuple[Opinion, ...]] = field(default_factory=dict)
+    plans: Mapping[int, Planned] = field(default_factory=dict)
 
 
 def tell(story: Story, known: Known) -> list[str]:
@@ -290,6 +299,10 @@ class _Teller:
             yield "  its opening was erased" + (f" (entry {clear.erased})" if clear.erased is not None else "") + "; the proofs still hold"
         if event.kind is Kind.SIGNAL:
             yield f"  then: {self._verdict(event)}"
+        plan = self.known.plans.get(step.entry)
+        if plan is not None:
+            quiet = "" if step.findings else ", and had nothing to say"
+            yield f"  then: the layers {', '.join(plan.layers)} were asked (the plan of entry {plan.entry}){quiet}"
         for finding in step.findings:
             yield f"  then: {self._finding(finding.event)} (entry {finding.entry})"
         yield from self._named_facts(step)

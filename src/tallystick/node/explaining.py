@@ -8,26 +8,24 @@ It reads the ledger and the state that follows from it, writes nothing, and need
 asked of `rejudge`, where there is one.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from tallystick import canonical
 from tallystick.errors import Malformed, Misuse, TallyError
-from tallystick.facts.fact import Place, read_place
 from tallystick.gate.opening import TAGS, Opening, commit, parse_opening
-from tallystick.gate.question import Finding
 from tallystick.keys.cose import UnprovenSign1
 from tallystick.keys.identity import PublicKey
 from tallystick.ledger import entry
-from tallystick.ledger.erasure import covered
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.said import Said, read_said
 from tallystick.ledger.story import MAX_BREADTH, MAX_STEPS, Step, Story, verify_all
 from tallystick.ledger.story import explain as story_of
-from tallystick.ledger.telling import Clear, FactTold, Fate, Known, Opinion, Person, tell
-from tallystick.ledger.wording import plain_value, quoted, utc
+from tallystick.ledger.telling import Clear, Known, tell
+from tallystick.ledger.wording import plain_value
+from tallystick.node.storyknown import Rejudge, facts_of, opinions_of, persons_of, place_in, plans_of, with_erasures
 from tallystick.primitives import sha256
 from tallystick.storage.chain import Chain
 from tallystick.storage.sqlite import Store
@@ -35,28 +33,17 @@ from tallystick.storage.sqlite import Store
 MIN_PREFIX: Final = 8  # hexadecimal digits of a reference
 MAX_LOOKED: Final = 65_536  # entries of other signals that are looked at for decisions and effects, in one story
 PAGE: Final = 256
-MAX_FATES: Final = 64  # of one key
 MAX_TEXTS: Final = 16  # that observations are told in
 MAX_PAGE: Final = 10_000
 MAX_OPENED: Final = 4_096  # openings read for one story
-MAX_REJUDGED: Final = 64  # steps that are judged anew without being asked for
 _TARGET_ALONE: Final = b"\xa1\x01\x82\x58\x20"  # an opening of a target and nothing else: {1: [salt, ...
 THREADS: Final = 2
 IN_THREADS: Final = 64  # signatures from which on threads pay
 
-Rejudge = Callable[[int], Sequence[Finding]]
-"""What all layers say of the signal of an entry with today's facts. Raises: the five."""
 
 _DECIDING: Final = (Kind.APPROVAL, Kind.PROPOSAL_DENIED, Kind.PROPOSAL_ENDED)
 _EFFECTS: Final = (Kind.EFFECT_BEGUN, Kind.EFFECT_DONE, Kind.EFFECT_FAILED, Kind.EFFECT_UNKNOWN)
 _CHANGING: Final = frozenset(("write", "egress", "admin"))
-_FATES: Final[Mapping[Kind, str]] = {
-    Kind.KEY_REVOKED: "revoked",
-    Kind.KEY_SUSPENDED: "suspended",
-    Kind.KEY_RESUMED: "resumed",
-    Kind.SIGNAL_FORK: "forked",
-    Kind.KEY_ROTATED: "rotated",
-}
 _BEHIND: Final = frozenset(map(int, (Kind.FINDING, Kind.SIGHTING, Kind.DELIVERED, Kind.PROPOSAL, Kind.FACT_ADDED, Kind.SCOPE_ENDED)))
 
 
@@ -162,10 +149,11 @@ def explain(
             raise Misuse(f"there is no entry {index}", f"this ledger has {store.size()} entries, counted from 0")
         story = story_of(ledger, index, verify=None if quick else in_threads, max_steps=max_steps)
         clear = {step.entry: each for step in story.steps if (each := ledger.clear(step)) is not None}
-    now = _opinions(story, rejudge, all_now=all_now)  # its slices are moments of their own
+    now = opinions_of(story, rejudge, all_now=all_now)  # its slices are moments of their own
     with store.moment():
-        persons = _persons(store, story)
-        known = Known(persons=persons, clear=_with_erasures(store, clear), facts=_facts(store, story, now), now=now)
+        persons = persons_of(store, story)
+        facts = facts_of(store, story, now)
+        known = Known(persons=persons, clear=with_erasures(store, clear), facts=facts, now=now, plans=plans_of(store, story))
     return Told(story=story, known=known)
 
 
@@ -305,7 +293,7 @@ def _read(said: Said, raw: bytes) -> _Clear:
         return _Clear(Clear(state="wrong"))
     texts = [text for each in opening.observations for text in plain_value(each.value)]
     path = opening.read_target().path if opening.target is not None else ""
-    return _Clear(Clear(state="kept", target=_named(path), observations=tuple(texts[:MAX_TEXTS]), place=_place(opening)), path)
+    return _Clear(Clear(state="kept", target=_named(path), observations=tuple(texts[:MAX_TEXTS]), place=place_in(opening)), path)
 
 
 def _fits(said: Said, opening: Opening) -> bool:
@@ -320,139 +308,3 @@ def _fits(said: Said, opening: Opening) -> bool:
 def _named(path: str) -> str:
     """The target as people name it: without the route of the archive."""
     return path.removeprefix("/v1/files")
-
-
-def _with_erasures(store: Store, clear: dict[int, Clear]) -> dict[int, Clear]:
-    """By which entry each lost opening was erased."""
-    lost = {index for index, each in clear.items() if each.state == "erased"}
-    if lost:
-        for row in store.entries(min(lost), kinds=(Kind.BODY_ERASED,), limit=MAX_PAGE):
-            for first, last in covered(row.event):
-                for index in [each for each in lost if first <= each <= last]:
-                    clear[index] = replace(clear[index], erased=row.index)
-                    lost.discard(index)
-    return clear
-
-
-def _opinions(story: Story, rejudge: Rejudge | None, *, all_now: bool) -> dict[int, tuple[Opinion, ...]]:
-    """What the layers say today: of the signal that is explained, of those with a finding, then of the others, up to the limit."""
-    if rejudge is None:
-        return {}
-    steps = [step for step in story.steps if step.event.kind is Kind.SIGNAL and step.said is not None]
-    if not all_now:
-        steps = sorted(steps, key=lambda step: (step.depth > 0, not step.findings, step.depth))[:MAX_REJUDGED]
-    found = {}
-    for step in steps:
-        try:
-            found[step.entry] = tuple(map(_opinion, rejudge(step.entry)))
-        except TallyError as error:
-            found[step.entry] = (Opinion(layer="crypto", outcome="unavailable", why=error.message),)
-    return found
-
-
-def _opinion(finding: Finding) -> Opinion:
-    return Opinion(
-        layer=finding.layer.value,
-        outcome=finding.outcome.value,
-        rule=finding.rule,
-        facts=finding.facts,
-        why=finding.why,
-        confidence_ppm=finding.confidence_ppm,
-    )
-
-
-def _persons(store: Store, story: Story) -> dict[bytes, Person]:
-    """The keys of the story and those that signed them in or decided: number, label, and what became of them."""
-    signers = dict.fromkeys(step.said.key for step in story.steps if step.said is not None)
-    others = [event.blob("key") for step in story.steps for _, event, *_ in step.beside if event.get("key") is not None]
-    waiting = [*signers, *dict.fromkeys(others)]
-    found: dict[bytes, Person] = {}
-    while waiting:
-        key_id = waiting.pop()
-        if key_id in found or (row := store.key(key_id)) is None:
-            continue
-        by = bytes(row.introduced_by) if row.introduced_by is not None else None
-        fates = tuple(_fates(store, key_id)) if key_id in signers else ()
-        found[key_id] = Person(
-            number=row.number, label=row.label, kind=row.kind, state=row.state, introduced=row.introduced, by=by, fates=fates
-        )
-        waiting += [each for each in (by, *(fate.by for fate in fates)) if each is not None]
-    return found
-
-
-def _fates(store: Store, key_id: bytes) -> Iterator[Fate]:
-    """What happened to a key after it came in."""
-    for row in store.entries(kinds=_FATES, key=key_id, limit=MAX_FATES):
-        event = row.event
-        if event.blob("subject") != key_id:
-            continue  # it signed what happened to another
-        what = _FATES[event.kind]
-        yield Fate(
-            entry=row.index,
-            time_ns=event.time_ns,
-            what=what,
-            how=event.text("revocation"),
-            since=event.number("since") if event.get("since") is not None else None,
-            reason=event.text("reason"),
-            by=event.blob("key") or None,
-        )
-
-
-def _facts(store: Store, story: Story, now: Mapping[int, tuple[Opinion, ...]]) -> dict[int, FactTold]:
-    """What the entries say that rules have named, and which were withdrawn since."""
-    named: set[int] = set()
-    for event in (event for step in story.steps for event in (step.event, *(each.event for each in step.findings))):
-        facts = event.get("facts")
-        named |= set(facts) if isinstance(facts, tuple) else set()
-    named |= {at for opinions in now.values() for opinion in opinions for at in opinion.facts}
-    if not named:
-        return {}
-    withdrawn = {row.event.number("entry"): row.index for row in store.entries(min(named), kinds=(Kind.FACT_WITHDRAWN,), limit=MAX_PAGE)}
-    rows = {at: store.entry(at) for at in sorted(named)[:MAX_OPENED]}
-    return {at: FactTold(entry=at, words=_fact_words(store, at, row.event), withdrawn=withdrawn.get(at)) for at, row in rows.items() if row}
-
-
-def _fact_words(store: Store, index: int, event: Event) -> str:
-    """`liveness: failed`, `seen at [52.5, 13.4] (erased)`, `key-revoked`."""
-    if event.kind is Kind.SIGHTING:
-        place = _clear_place(store, index)
-        return (
-            f"seen at {place}, {utc(event.number('observed'))}"
-            if place
-            else f"seen at a place that was erased, {utc(event.number('observed'))}"
-        )
-    if event.kind is not Kind.FACT_ADDED:
-        return event.kind.name.lower().replace("_", "-")
-    value = event.get("value")
-    if not isinstance(value, bytes):
-        return f"{event.text('predicate')}: personal"
-    try:
-        return f"{event.text('predicate')}: {', '.join(map(quoted, plain_value(canonical.decode(value)))) or 'yes'}"
-    except TallyError:
-        return event.text("predicate")
-
-
-def _clear_place(store: Store, index: int) -> str:
-    try:
-        raw = store.opening(index)
-        return "" if raw is None else _place(parse_opening(raw))
-    except TallyError:
-        return ""
-
-
-def _place(opening: Opening) -> str:
-    if opening.place is None:
-        return ""
-    try:
-        return place_words(read_place(opening.place.value))
-    except TallyError:
-        return ", ".join(map(quoted, plain_value(opening.place.value)))
-
-
-def place_words(place: Place) -> str:
-    """`52.52000 N 13.40500 E, within 50 m`, or its name."""
-    if isinstance(place, str):
-        return quoted(place)
-    north, east = place.latitude_e7 / 1e7, place.longitude_e7 / 1e7
-    within = f", within {place.radius_m} m" if place.radius_m else ""
-    return f"{abs(north):.5f} {'N' if north >= 0 else 'S'} {abs(east):.5f} {'E' if east >= 0 else 'W'}{within}"

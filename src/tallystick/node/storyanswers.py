@@ -45,7 +45,10 @@ class After(TypedDict):
 
 
 class StoryStep(TypedDict):
-    """A signal, or an entry that one names. `opening`: kept, erased, wrong or none; `proof`: from the leaf up to the checkpoint's root."""
+    """A signal, or an entry that one names. `opening`: kept, erased, wrong, unread or none.
+
+    `layers`: those that the plan of entry `plan` asked.  `proof`: from the leaf up to the checkpoint's root.
+    """
 
     entry: Count
     depth: Count
@@ -71,6 +74,8 @@ class StoryStep(TypedDict):
     rule: str
     facts: list[Count]
     context: str
+    plan: Count | None
+    layers: list[str]
     then: list[Layered]
     now: list[Layered]
     judged_now: bool

@@ -62,6 +62,7 @@ def _step(store: Store, step: Step, told: Told, proofs: _Proofs) -> StoryStep:
     said, event, known = step.said, step.event, told.known
     clear = known.clear.get(step.entry, Clear())
     person = known.persons.get(said.key) if said is not None else None
+    plan = known.plans.get(step.entry)
     row = store.entry(step.entry)
     if row is None:
         raise AssertionError("an entry that was told is there")
@@ -90,6 +91,8 @@ def _step(store: Store, step: Step, told: Told, proofs: _Proofs) -> StoryStep:
         rule=event.text("rule"),
         facts=_numbers(event),
         context=step.context,
+        plan=plan.entry if plan is not None else None,
+        layers=list(plan.layers) if plan is not None else [],
         then=[_then(each) for each in step.findings],
         now=[_now(each) for each in known.now.get(step.entry, ())],
         judged_now=step.entry in known.now,
