@@ -61,5 +61,7 @@ def emit_signal(
 def _show(result: Result, out: Out) -> None:
     where = "" if result["entry"] is None else f", entry {result['entry']}"
     out.line(f"{result['verdict']}{where}")
+    if result["status"] is not None:
+        out.line(f"The house did it: {result['status']}.")
     if result["proposal"] is not None:
         out.line(f"It waits for a human as entry {result['proposal']}: `tally inbox`.")

@@ -326,6 +326,7 @@ SHAPES: Final[Mapping[str, Shape]] = {
         "entry": MAYBE_NUMBER,  # null: its key is not known, and it was only counted
         "proposal": MAYBE_NUMBER,  # the entry that waits for a human
         "reduced": SWITCH,  # confidence was low
+        "status": MAYBE_NUMBER,  # what became of it, where the house did it: as HTTP says it, or of a program
         "reference": TEXT,  # how others name it in --prev
         "key": TEXT,
     },

@@ -112,6 +112,8 @@ def write_verdict(verdict: Verdict) -> bytes:
         fields["reduced"] = True
     if verdict.proposal is not None:
         fields["proposal"] = verdict.proposal
+    if verdict.status is not None:
+        fields["status"] = verdict.status
     return encode(fields)
 
 
@@ -134,10 +136,9 @@ def write_error(error: TallyError) -> bytes:
 def read_verdict(raw: bytes) -> Verdict:
     """The house's answer to `Admit`. Raises: the error it holds; Malformed for any other bytes."""
     match _answer(raw):
-        case {"verdict": str(word), **rest} if word in _WORDS and rest.keys() <= {"entry", "reduced", "proposal"}:
-            return Verdict(
-                word=word, entry=_index(rest.get("entry")), reduced=_flag(rest.get("reduced")), proposal=_index(rest.get("proposal"))
-            )
+        case {"verdict": str(word), **rest} if word in _WORDS and rest.keys() <= {"entry", "reduced", "proposal", "status"}:
+            numbers = {name: _index(rest.get(name)) for name in ("entry", "proposal", "status")}
+            return Verdict(word=word, reduced=_flag(rest.get("reduced")), **numbers)
     raise Malformed("gate: the answer is no verdict")
 
 

@@ -13,7 +13,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final
 
 from tallystick.errors import Malformed, Misuse, Refused, Unavailable, Unproven
 from tallystick.facts.fact import Place, read_place
@@ -34,7 +34,7 @@ from tallystick.node.crowd import Crowd
 from tallystick.node.effects import Effects
 from tallystick.node.gatememory import Behind, GateMemory, Known
 from tallystick.node.gaterates import GateRates
-from tallystick.node.gatewords import Decided, Rechecked, Verdict, verdict_of
+from tallystick.node.gatewords import Decided, Forked, Rechecked, Releases, Verdict, verdict_of
 from tallystick.pair.pairing import PairType
 from tallystick.pair.statement import VERBS as PAIR_STATEMENTS
 from tallystick.passage.admission import PROPOSAL_LIFE_NS, Admitted, Decision, Proposed, admission, check_body, reason_word, unbelieved
@@ -61,21 +61,6 @@ _ACTIONS: Final[Mapping[str, ActionClass]] = {action.value: action for action in
 _EMPTY: Final = Opening()
 
 log = logging.getLogger("tallystick")
-
-
-class Forked(Unbelieved):
-    """Another statement under a number that is taken: the ledger keeps both and suspends the key."""
-
-    def __init__(self, signal: ProvenSignal) -> None:
-        super().__init__("replay", "another signal has its number")
-        self.signal = signal
-
-
-class Releases(Protocol):
-    """What the house itself does by verbs of its own (node/release.py)."""
-
-    async def preconditions(self, verb: str, opening: Opening, body: bytes | None) -> bytes | None:
-        """What a release must find unchanged, as a commitment of 32 bytes; None for verbs that are not the house's."""
 
 
 _COUNTED: Final[Mapping[Word, str]] = {Word.ALLOW: "gate_allowed", Word.HOLD: "gate_held", Word.REFUSE: "gate_refused"}
@@ -363,18 +348,6 @@ class Gatekeeper:
     # --- Admitting -------------------------------------------------------------------------------------------------------
 
     async def admit(
-        self, signal: bytes, opening: bytes, body: bytes | None = None, deliver_to: Sequence[bytes] = (), *, carried: Asker | None = None
-    ) -> Verdict:
-        """Judge a signal, record it with all that was seen, then tell.
-
-        Args: body: the bytes its body commitment names; kept where the signal is held.  deliver_to: the keys that are given its
-            content if it is allowed: it becomes part of their context.
-        Raises: Malformed: not a signal, or not with this opening and body.  Unavailable: nothing was recorded and nothing may happen.
-        """
-        found = await self.admitted(signal, opening, body, deliver_to, carried=carried)
-        return found if isinstance(found, Verdict) else verdict_of(found)
-
-    async def admitted(
         self,
         signal: bytes,
         opening: bytes,
@@ -383,9 +356,26 @@ class Gatekeeper:
         *,
         carried: Asker | None = None,
         sender: bytes = b"",
+    ) -> Verdict:
+        """Judge a signal, record it with all that was seen, do what it asks of the house itself if it may, then tell.
+
+        Args: body: the bytes its body commitment names; kept where the signal is held.  deliver_to: the keys that are given its
+            content if it is allowed: it becomes part of their context.  sender: whoever hands it in; each has buckets of its own, for
+            naming a key is no proof of having it.
+        Raises: Malformed: not a signal, or not with this opening and body.  Unavailable: nothing was recorded and nothing may happen.
+        """
+        found = await self._admitted(signal, opening, body, deliver_to, carried, sender)
+        if isinstance(found, Verdict):
+            return found
+        decision, done = found.decision, None
+        if decision.allowed and self.releases is not None:
+            reference, verb = decision.signal.reference, decision.signal.claims.verb
+            done = await self.releases.perform(found.receipt.index, verb, reference, decision.opening, body)
+        return verdict_of(found, done)
+
+    async def _admitted(
+        self, signal: bytes, opening: bytes, body: bytes | None, deliver_to: Sequence[bytes], carried: Asker | None, sender: bytes
     ) -> Admitted | Verdict:
-        """`admit` for those who need the decision too. `sender`: whoever hands it in; each has buckets of its own, for naming a key is
-        no proof of having it. Raises: as `admit`."""
         kid = parse_sign1(signal).kid
         self.rates.take(None if self._memory.key(kid) is None else kid, sender if carried is None else carried.pair)
         changed: Refused | None = None

@@ -29,6 +29,5 @@ class _Room:
             raise Malformed("a pair hands signals in; the rest of the gate is the house's own", "see docs/spec/gate.md, section 7")
         if request.deliver_to:
             raise Refused("a pair fills no context", "the proxy of this house does")
-        verdict = await self._house.gate.keeper.admit(request.signal, request.opening, request.body, carried=call.session.asker)
-        said = {"verdict": verdict.word, "entry": verdict.entry, "reduced": verdict.reduced, "proposal": verdict.proposal}
-        return json_answer(said)
+        found = await self._house.gate.keeper.admit(request.signal, request.opening, request.body, carried=call.session.asker)
+        return json_answer({name: getattr(found, name) for name in ("entry", "reduced", "proposal", "status")} | {"verdict": found.word})

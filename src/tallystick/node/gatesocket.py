@@ -38,9 +38,8 @@ from tallystick.node.gateframe import (
     write_verdict,
 )
 from tallystick.node.gatekeeper import Gatekeeper
-from tallystick.node.gatewords import Decided, Verdict, verdict_of
+from tallystick.node.gatewords import Decided, Verdict
 from tallystick.node.turns import Turns
-from tallystick.passage.admission import Admitted
 
 MAX_CONNECTIONS: Final = 256
 MAX_OF_A_USER: Final = 64
@@ -172,10 +171,9 @@ class GateServer:
         if (waiting := self._turns.enter(request, sender)) is not None:
             await self._turns.wait(request, waiting)
         try:
-            found = await self._keeper.admitted(request.signal, request.opening, request.body, request.deliver_to, sender=sender)
+            return await self._keeper.admit(request.signal, request.opening, request.body, request.deliver_to, sender=sender)
         finally:
             self._turns.leave(request)
-        return verdict_of(found) if isinstance(found, Admitted) else found
 
 
 class GateClient:

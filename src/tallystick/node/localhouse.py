@@ -166,7 +166,6 @@ async def _hold(machine: Machine) -> AsyncIterator[LocalHouse]:
     stored = machine.memory.get("pair time")
     clock = HouseClock(stored if isinstance(stored, int) else 0)
     effects = Effects(machine.store, machine.vault, NoDoors(), machine.reserve)
-    await asyncio.to_thread(machine.store.settle_open_effects, clock.now_ns())
     wing = GateWing(machine, effects, clock.now_ns)
     await wing.open()
     telling = asyncio.create_task(_tell(machine, wing))

@@ -33,6 +33,7 @@ class Handed(TypedDict):
     entry: _Count | None
     reduced: bool
     proposal: _Count | None
+    status: _Count | None
 
 
 def emit(
@@ -83,7 +84,9 @@ def emit(
                 signal.append(sign(source))
                 frame = write_request(Admit(signal=signal[0].raw, opening=signal[0].opening, body=signal[0].body))
                 found: Handed = await session.post_json("/v1/signals", frame, verb="signal.submit", kind=Handed)
-            return Verdict(word=found["verdict"], entry=found["entry"], reduced=found["reduced"], proposal=found["proposal"])
+            return Verdict(
+                word=found["verdict"], entry=found["entry"], reduced=found["reduced"], proposal=found["proposal"], status=found["status"]
+            )
 
         async def here() -> Verdict:
             async with open_house(settings.home) as gate:
@@ -97,6 +100,7 @@ def emit(
         "entry": verdict.entry,
         "proposal": verdict.proposal,
         "reduced": verdict.reduced,
+        "status": verdict.status,
         "reference": signal[0].reference.hex(),
         "key": str(source.key_id),
     }
