@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from tallystick.ledger.form import Forms
 from tallystick.ledger.meaning import Meaning, check
 from tallystick.node.commands import auditing as verifying
 from tallystick.node.machine import Machine
+from tallystick.node.publisher import Publisher
 from tallystick.node.settings import load
 from tallystick.node.verifying import judge
-from tallystick.pair.pairing import PairType
+from tallystick.pair.pairing import PairType, Role
 from tallystick.primitives import sha256
 from tallystick.storage.audit.home import verify_home
 from tests.audit.scene import Paired, Scene
@@ -194,3 +196,23 @@ def test_a_block_reads_a_bundle_as_the_readers_do() -> None:
     )
     assert [flaw.entry for flaw in read_block(ahead, 3, 289, Forms(), Sight()).flaws] == [290]
     assert read_block(data[:-1], 40, 0, Forms(), Sight()).broken and read_block(data + b"\0", 40, 0, Forms(), Sight()).broken
+
+
+def test_a_checkpoint_answers_for_the_entries_before_it_and_no_others(tmp_path: Path) -> None:
+    """An entry of a later time than a checkpoint over it was signed at is remarked on; one behind the checkpoint is not."""
+    hour_ns = 3_600 * 10**9
+
+    def remarks() -> list[str]:
+        report = verify_home(tmp_path / "house", judge=judge)
+        assert report.findings == []
+        return [remark for remark in report.remarks if "later time" in remark]
+
+    with Machine.create(load(home=tmp_path / "house", env={"HOME": str(tmp_path)}), Role.HOUSE)[0] as machine:
+        publisher, now_ns = Publisher(machine), time.time_ns()
+        for _ in range(3):
+            publisher.publish()
+            machine.store.append(Event.of(Kind.ANSWER, now_ns + hour_ns, status=200)).result()
+        assert remarks() == []
+        machine.store.append(*(Event.of(Kind.ANSWER, now_ns + hour_ns, status=200) for _ in range(256))).result()
+        size = publisher.publish().size
+        assert remarks() == [f"an entry before {size} names a later time than the checkpoint of {size} entries was signed at"]

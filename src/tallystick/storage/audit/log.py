@@ -230,9 +230,10 @@ class LogAudit:
                 continue  # it is among the flaws already
             self._entry_flaws(place, self.meaning.take(index, event))
         self._settle_claims(CLAIMS_AT_ONCE)
-        self._latest_ns = max(self._latest_ns, block.latest_ns)
         self.report.count("entries", block.count)
         self._check_notes()
+        # After the checkpoints inside this block: they say nothing about its later entries.
+        self._latest_ns = max(self._latest_ns, block.latest_ns)
 
     def _stored_tiles(self, place: _Place) -> list[tuple[str, bytes]]:
         """What is stored of this block's hashes, and where."""
@@ -429,7 +430,7 @@ class LogAudit:
             )
         if signed_s is not None and self._latest_ns > (signed_s * 10**9) + LATE_NS:
             self.report.remark(
-                f"an entry before {self.tree.size} names a later time than the checkpoint of {checkpoint.size} entries was signed at"
+                f"an entry before {checkpoint.size} names a later time than the checkpoint of {checkpoint.size} entries was signed at"
             )
 
     def _check_pins(self) -> None:
