@@ -215,7 +215,8 @@ def command(
             (cmd.opening,),
         )
         raise RefusedCommand(reason, receipt, stated.hint if isinstance(stated, TallyError) else "")
-    allowed = Event.of(Kind.SIGNAL, now_ns, "pair", signal=cmd.signal.raw, verdict="allow", **common)
+    # `depth`: the ledger takes it only if key and pair still stand at its very entry (docs/spec/state.md, section 6).
+    allowed = Event.of(Kind.SIGNAL, now_ns, "pair", signal=cmd.signal.raw, verdict="allow", depth=0, **common)
     about: dict[str, Any] = {"pairing": asker.pair, "session": asker.session}
     if effect is None:
         (receipt,) = yield Record((allowed,), (cmd.opening,), looking=True)
