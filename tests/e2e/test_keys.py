@@ -70,6 +70,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield house
 
 
+def suspended(client: Client) -> list[dict[str, Any]]:
+    """What `tally inbox` shows of a revocation."""
+    found: list[dict[str, Any]] = client.do(commands.inbox, client.settings())["suspended"]
+    return found
+
+
 def test_a_camera_key_is_signed_in_shown_and_revoked(tmp_path: Path) -> None:
     """From the command line of a real owner: made, granted, listed, explained, given one more row, retired; nothing of it is forgotten."""
     with House(tmp_path) as house:
@@ -134,7 +140,7 @@ def test_what_a_compromised_key_signed_falls_with_it(tmp_path: Path) -> None:
         human = next(each["key"] for each in rows(owner) if each["kind"] == "human" and each["label"] == "second")
         fallen = revoke(owner, human, since)["suspended"]
         assert {(each["kind"], each["entry"]) for each in fallen if each["kind"] in ("key", "grant")} >= {("key", since), ("grant", row)}
-        assert {each["kind"] for each in fallen} == {"key", "grant", "fact", "pair"}
+        assert {each["kind"] for each in fallen} == {each["kind"] for each in suspended(owner)} == {"key", "grant", "fact", "pair"}
         states = {label: each["state"] for label, each in keys(owner).items() if each["kind"] == "source"}
         assert states == {"before": "standing", "camera": "suspended", "cron": "suspended", "feed": "suspended"}
         assert facts(owner) == {"attested": True}
@@ -146,6 +152,7 @@ def test_what_a_compromised_key_signed_falls_with_it(tmp_path: Path) -> None:
 
         resumed = owner.do(commands.key_resume, owner.settings(), key="camera", house="", passphrase=passphrase)
         assert shown(owner, "camera")["state"] == "standing"
+        assert since not in {each["entry"] for each in suspended(owner)}
         house.restart()
         states = {label: each["state"] for label, each in keys(owner).items() if each["kind"] == "source"}
         assert states == {"before": "standing", "camera": "standing", "cron": "suspended", "feed": "suspended"}
