@@ -260,6 +260,15 @@ def test_the_layers_judge_anew_with_what_is_known_today(place: Village) -> None:
         rejudge(0)
 
 
+def test_a_rule_file_that_nobody_can_read_stops_no_story(place: Village) -> None:
+    """Its layer cannot judge, and says why; everything else is told."""
+    (place.machine.home.path / "gate.rules").write_text("this is no rule\n")
+    deletion = incident(place)
+    found = Rejudging(place.machine)(deletion.entry)
+    assert [(each.layer.value, each.outcome.value) for each in found] == [("crypto", "pass"), ("deterministic", "unavailable")]
+    assert found[1].why.startswith("the owner's rules: ")
+
+
 def test_the_plan_of_that_time_is_told(place: Village) -> None:
     """Which layers were asked: by the class's own name, its parent's or the default, of the newest plan before the signal."""
     place.introduce("camera", "sensor/camera")

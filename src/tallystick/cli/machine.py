@@ -103,7 +103,7 @@ def quickstart(call: Call, once: bool) -> int:
     def step(result: Result) -> None:
         if not call.as_json:
             what, detail = printable(result["step"]), printable(result["detail"])
-            click.echo(f"{'ok  ' if result['ok'] else 'FAIL'}  {result['seconds']:7.3f} s  {what:<24} {detail}".rstrip())
+            click.echo(f"{'ok  ' if result['ok'] else 'FAIL'}  {result['seconds']:7.3f} s  {what:<27} {detail}".rstrip())
 
     result = call.behind.quickstart(call.settings(), once=once, step=step)
     emit("quickstart", result, as_json=call.as_json, render=_show_quickstart)

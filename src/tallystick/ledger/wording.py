@@ -38,6 +38,11 @@ _NOUNS: Final[Mapping[str, tuple[str, str]]] = {
     "run": ("run", "ran"),
     "plan": ("plan", "planned"),
     "approve": ("approval", "approved"),
+    "deny": ("denial", "denied"),
+    "grant": ("grant", "granted"),
+    "revoke": ("revocation", "revoked"),
+    "sever": ("severance", "severed"),
+    "withdraw": ("withdrawal", "withdrew"),
     "finding": ("finding", "found something in"),
 }
 _SENSES: Final[Mapping[str, tuple[str, str]]] = {"sensor": ("sensor data", "observed"), "feed": ("feed data", "reported")}

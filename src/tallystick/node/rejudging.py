@@ -33,11 +33,15 @@ class Rejudging:
     """What all layers say now. For one thread; it reads the owner's rules once, and follows the ledger."""
 
     def __init__(self, machine: Machine, layers: Mapping[Layer, GateLayer] | None = None) -> None:
-        """`layers`: those above crypto; None: what a start of the house would build. Raises: Malformed: the rule file.  Unavailable."""
+        """`layers`: those above crypto; None: what a start of the house would build. Rules that nobody can read judge nothing."""
         self._store = machine.store
         self._memory = GateMemory(machine.store.gate, machine.house_id)
+        self._broken = ""
         if layers is None:
-            layers = {Layer.DETERMINISTIC: Deterministic(rules=read_rules_file(machine.home.path))}
+            try:
+                layers = {Layer.DETERMINISTIC: Deterministic(rules=read_rules_file(machine.home.path))}
+            except TallyError as error:
+                layers, self._broken = {}, f"the owner's rules: {error.message}"
         self._layers = [layers[layer] for layer in Layer if layer in layers]
 
     def __call__(self, entry: int) -> tuple[Finding, ...]:
@@ -59,7 +63,10 @@ class Rejudging:
         opening, kept = self._opening(entry, proven)
         now = self._at_its_time(key.known, entry)
         candidate = Candidate(signal=proven, opening=opening, key=now, place=_place(opening), now_ns=event.time_ns)
-        return (crypto, *(self._weigh(layer, candidate, kept=kept) for layer in self._layers))
+        findings = (crypto, *(self._weigh(layer, candidate, kept=kept) for layer in self._layers))
+        if self._broken:
+            findings += (Finding(layer=Layer.DETERMINISTIC, outcome=Outcome.UNAVAILABLE, why=self._broken),)
+        return findings
 
     def _at_its_time(self, key: KnownKey, entry: int) -> KnownKey:
         """The key as it was when it signed, unless what became known since reaches back."""

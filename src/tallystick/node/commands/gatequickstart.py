@@ -33,6 +33,7 @@ NOTE: Final = b"The door of the attic stands open. Close it before the rain.\n"
 NOTE_PATH: Final = "notes/attic.txt"
 EARLIER_NS: Final = 10 * 10**9  # the first frame was made then: two places at one moment would be another rule
 PROCESS_S: Final = 30
+_SIGNED: Final = ("holds", "none")
 
 Act = Callable[[], str]
 
@@ -261,6 +262,11 @@ class GateSteps:
         for words in ("The write of /notes/attic.txt happened because sensor #", "approved by key #", "was later revoked."):
             if words not in account:
                 raise Failed(f"the story lacks {words!r}: {account}")
+        flaws = [
+            each["note"] or each["signature"] for each in told["steps"][0]["after"] if each["note"] or each["signature"] not in _SIGNED
+        ]
+        if flaws or not any(link["proven"] and link["earlier"] == self._first for link in told["links"]):
+            raise Failed(f"the story proves too little: {flaws}")
         frame = next(step for step in told["steps"] if step["entry"] == self._first)
         if not any(each["layer"] == "crypto" and each["outcome"] == "reject" for each in frame["now"]):
             raise Failed("today's layers still believe the camera")
