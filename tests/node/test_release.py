@@ -361,14 +361,29 @@ def test_a_signal_that_may_is_done_at_once(tmp_path: Path) -> None:
         before = desk.store.size()
         verdict = await desk.ask(signed)
         assert verdict.allowed and verdict.entry is not None
-        releases = desk.here.house.deciding.releases
-        assert releases is not None
-        if desk.file("log.txt") is None:
-            from tallystick.gate.opening import parse_opening
-
-            outcome = await releases.perform(verdict.entry, "archive.put", signed.reference, parse_opening(signed.opening), signed.body)
-            assert outcome is not None and outcome.error is None and outcome.length == 5
         assert desk.file("log.txt") == b"line\n"
         assert desk.kinds(before) == ["SIGNAL", "EFFECT_BEGUN", "EFFECT_DONE"]
+        assert desk.events(Kind.EFFECT_BEGUN)[-1].number("entry") == verdict.entry
+        failing = trusted.sign("sensor", "write", "archive.put", target=("PUT", "/v1/files/..%2Fup"), body=b"x")
+        assert (await desk.ask(failing)).allowed
+        assert desk.events(Kind.EFFECT_FAILED)[-1].text("reason") == "malformed"
+
+    with_desk(tmp_path, act)
+
+
+def test_a_program_that_may_is_run(tmp_path: Path) -> None:
+    """A source with write on this program; one of class admin is never a source's to run, nor one that nobody named."""
+
+    async def act(desk: Desk) -> None:
+        actions = ("metadata", "read", "write", "admin")
+        trusted = desk.introduce("trusted", actions=actions, targets=("POST /v1/verbs/*",))
+        before = desk.store.size()
+        assert (await desk.ask(trusted.sign("sensor", "write", "verb.greet", target=("POST", "/v1/verbs/greet"), body=b"hi"))).allowed
+        assert desk.kinds(before) == ["SIGNAL", "EFFECT_BEGUN", "EFFECT_DONE"]
+        assert (tmp_path / "greeted").read_bytes() == b"hi"
+        for verb, action in (("verb.reboot", "write"), ("verb.reboot", "admin"), ("verb.none", "write")):
+            verdict = await desk.ask(trusted.sign("sensor", action, verb, target=("POST", f"/v1/verbs/{verb[5:]}"), body=b""))
+            assert not verdict.allowed
+        assert not (tmp_path / "rebooted").exists()
 
     with_desk(tmp_path, act)
