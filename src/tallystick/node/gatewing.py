@@ -56,10 +56,9 @@ class GateWing:
 
     def figures(self) -> Mapping[str, float]:
         """For the metrics port."""
-        keeper = self._keeper
+        keeper, programs = self._keeper, 0 if self._server is None else self._server.connections
         if keeper is None:
-            return {}
-        programs = 0 if self._server is None else self._server.connections
+            return dict.fromkeys(("gate_allowed", "gate_held", "gate_refused", "gate_unknown", "gate_limited", "gate_programs"), 0)
         return {**keeper.counts, "gate_unknown": keeper.rates.unknown, "gate_limited": keeper.rates.limited, "gate_programs": programs}
 
     def plan_json(self) -> dict[str, object]:

@@ -29,6 +29,7 @@ GAUGES: Final[Mapping[str, str]] = {
     "ledger_unpublished": "Entries that no published checkpoint covers yet.",
     "publication_failing": "1 while checkpoints cannot be published.",
     "free_bytes": "Free bytes on the disk the home lies on.",
+    "gate_programs": "Programs that are connected to gate.sock.",
     "uptime_seconds": "Seconds since the house was started.",
 }
 COUNTERS: Final[Mapping[str, str]] = {
@@ -38,6 +39,11 @@ COUNTERS: Final[Mapping[str, str]] = {
     "signals_allowed": "Commands that were allowed.",
     "signals_refused": "Commands that were refused.",
     "commands_not_taken": "Commands that were turned away: too many at once, or no room on the disk.",
+    "gate_allowed": "Signals that the gate allowed.",
+    "gate_held": "Signals that the gate held for a human.",
+    "gate_refused": "Signals that the gate refused, or did not believe.",
+    "gate_unknown": "Signals of keys that nobody knows.",
+    "gate_limited": "Signals that were not taken: their key speaks more often than it may.",
     "sessions_cut": "Sessions cut for breaking the protocol.",
     "bytes_in": "Bytes received in sealed frames.",
     "bytes_out": "Bytes sent in sealed frames.",
