@@ -6,6 +6,7 @@ with its ledger on a real disk; nothing of it is left out.
 - `pair.connect`: from nothing to a connection on which both sides have proven themselves and a few bytes went both ways. Ours: knock,
   answer, TCP connection, sealed ping and pong (`HouseSession.open`, a client process that is warm). mTLS: connect, handshake, a few
   bytes, warm too; `ratio_mtls` on the same event loop as ours, `ratio_mtls_bare` on the barest of sockets (bench/peers/mtls.py).
+  `floor`: the same with neither ledger nor house around it (bench/peers/bare_knock.py), beside the same mTLS: no Python is faster here.
   OpenSSH: `ssh HOST true`, which is how it is used; `ratio_ssh_cold` compares `tally ping`, a fresh process as well, which also makes a
   request with its entries. `request` is our connection with a whole signed command.
 - `pair.http`: a file of 1 KiB over an open session, its signal and its entry durable before the first byte, beside uvicorn on plain
@@ -15,6 +16,7 @@ with its ledger on a real disk; nothing of it is left out.
 """
 
 import asyncio
+import os
 import ssl
 import statistics
 import subprocess
@@ -30,6 +32,7 @@ import uvloop
 
 from bench.counts import count
 from bench.peers import mtls, openssh
+from bench.peers.bare_knock import Caller
 from bench.peers.plain_http import PlainWire
 from bench.peers.process import Running, python
 from bench.scene import Member, Scene, running
@@ -86,14 +89,26 @@ def _mtls_bare(port: int, made: ssl.SSLContext) -> float:
     return seconds
 
 
+async def _floor(caller: Caller) -> float:
+    begin = time.perf_counter()
+    await caller.connect()
+    seconds = time.perf_counter() - begin
+    caller.hang_up()
+    return seconds
+
+
 async def _connect(record: Record, scene: Scene, folder: Path) -> None:
     mtls.make_certificates(folder)
     made = {kind: mtls.context(folder, kind, "client") for kind in mtls.KINDS}
-    times: dict[str, list[float]] = {"ours": [], "loop": [], "bare": [], "request": []}
+    times: dict[str, list[float]] = {"ours": [], "loop": [], "bare": [], "floor": [], "request": []}
+    seed = os.urandom(32)
     with ExitStack() as stack:
         servers = {
             kind: stack.enter_context(python(["-m", "bench.peers.mtls", kind, folder], folder / f"{kind}.log")) for kind in mtls.KINDS
         }
+        floor = stack.enter_context(python(["-m", "bench.peers.bare_knock", seed.hex()], folder / "bare_knock.log"))
+        caller = Caller.of(seed, floor.first_line)
+        stack.callback(caller.close)
         ports = {kind: int(server.first_line) for kind, server in servers.items()}
         cpu = -servers["loop"].cpu_s
         for turn in range(CONNECTS):
@@ -104,6 +119,8 @@ async def _connect(record: Record, scene: Scene, folder: Path) -> None:
             times["loop"].append(await _mtls_loop(ports["loop"], made["loop"]))
             await asyncio.sleep(PAUSE_S)
             times["bare"].append(_mtls_bare(ports["bare"], made["bare"]))
+            await asyncio.sleep(PAUSE_S)
+            times["floor"].append(await _floor(caller))
         cpu += servers["loop"].cpu_s
     begun = scene.house.cpu_s
     for turn in range(REQUESTS):
@@ -111,7 +128,9 @@ async def _connect(record: Record, scene: Scene, folder: Path) -> None:
         times["request"].append(await _ours(scene.members[turn % len(scene.members)], request=True))
     record("pair.connect.ratio_mtls", statistics.median(times["loop"]) / statistics.median(times["ours"]))
     record("pair.connect.ratio_mtls_bare", statistics.median(times["bare"]) / statistics.median(times["ours"]))
+    record("pair.connect.floor_ratio_mtls", statistics.median(times["loop"]) / statistics.median(times["floor"]))
     record("pair.connect.ours_p50_ms", _ms(times["ours"]))
+    record("pair.connect.floor_p50_ms", _ms(times["floor"]))
     record("pair.connect.mtls_p50_ms", _ms(times["loop"]))
     record("pair.connect.mtls_bare_p50_ms", _ms(times["bare"]))
     record("pair.connect.request_p50_ms", _ms(times["request"]))
