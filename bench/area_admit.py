@@ -6,8 +6,8 @@ A house knows 1,000 source keys, each with a row of the matrix of its own, and 1
 - `admit.ratio_verify`: p50 of `Gatekeeper.judge` over p50 of one bare Ed25519 verification of the same signals: reading, key and class,
   signature, opening, replay (asked of the database), facts and rules, provenance, rows. Nothing is recorded. `us` and `verify_us` are the
   two; `place_ratio_verify` the same for signals that say where they were made: their rules are weighed each time.
-- `admit.per_cpu_s`: `Gatekeeper.admit` by 256 callers in one event loop, each durable before it is told; per CPU second of the process,
-  the ledger's writer included.  `append_per_cpu_s`: what the ledger alone takes of the same events.
+- `admit.per_cpu_s`: `Gatekeeper.admit` by 256 callers in one event loop (uvloop, as `tally serve` has it), each durable before it is told;
+  per CPU second of the process, the ledger's writer included.  `append_per_cpu_s`: what the ledger alone takes of the same events.
 - `admit.ratio_cwt_cedar`, `admit.ratio_pyjwt_casbin`: a verified token and a decision of a policy engine, over ours without durability.
   Their keys, policies and entities are prepared and reused; they look at no replay, no opening, no fact and no predecessor.
 - `gate.revoke.ms`: from the call that records a revocation to the moment another process at the same home refuses the key; p99 over four
@@ -25,6 +25,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
+
+import uvloop
 
 from bench.counts import count
 from bench.ledger_scene import Record
@@ -226,7 +228,7 @@ def _durable(record: Record, scene: GateScene, keeper: Gatekeeper, first: bytes)
         for _ in range(count(3, 1)):
             signals = _signals(scene, first, DURABLE)
             begun = time.process_time()
-            asyncio.run(by_callers(work, signals))
+            uvloop.run(by_callers(work, signals))
             best = max(best, DURABLE / (time.process_time() - begun))
         record(f"gate.admit.{figure}", best)
 

@@ -60,6 +60,7 @@ _PLAIN: Final = re.compile(
     re.DOTALL,
 )
 _NOTHING: Final = (None,) * 5
+_SPELT: Final = {action.encode(): action for action in ACTIONS}
 _WRITTEN: Final = (b"\x01\x58\x20", b"\x02\x58\x20", b"\x03\x58\x20", b"\x04\x58\x20")  # key and head of each commitment
 _PROVEN: Final = object()
 _REQUIRED: Final = frozenset(range(1, 11))
@@ -214,7 +215,7 @@ def parse_plain(payload: bytes) -> Signal | None:
     return Signal(
         aud=aud,
         signal_class=str(kind, "ascii"),
-        action=str(read or other or egress or propose or metadata, "ascii"),
+        action=_SPELT[read or other or egress or propose or metadata],
         verb=str(verb, "ascii"),
         commitments=Commitments(target=target, headers=headers, body=body, place=place),
         issued_at_ns=issued_at_ns,

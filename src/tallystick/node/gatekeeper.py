@@ -57,6 +57,9 @@ MAX_HELD: Final = 256  # proposals of one key that wait: an inbox that somebody 
 LOOK_S: Final = 0.25  # how often one who waits for a human looks whether another process had the word
 SCHEDULE_TOLERANCE_S: Final = 60  # of a row; what rules a key out altogether is settable (docs/spec/facts.md)
 STATEMENTS: Final = SPOKEN | frozenset(PAIR_STATEMENTS.values())
+# Taken out of their enumeration once: to look a member up there is a call, and a signal does it often.
+_ALLOW: Final = Word.ALLOW
+_REFUSE: Final = Word.REFUSE
 _ACTIONS: Final[Mapping[str, ActionClass]] = {action.value: action for action in ActionClass}
 _EMPTY: Final = Opening()
 
@@ -159,7 +162,7 @@ class Gatekeeper:
             opening=opened,
             raw_opening=opening,
             key=key.known,
-            verdict=Word.REFUSE,
+            verdict=_REFUSE,
             now_ns=now_ns,
             carried=carried,
             raw_place=raw_place,
@@ -287,7 +290,7 @@ class Gatekeeper:
         seen, action, behind = decision.seen, _ACTIONS[claims.action], decision.link.signers
         decision.weighed = True
         if seen.rejected is None and not seen.low and memory.plainly(key, cap, action, claims, behind):
-            decision.verdict = Word.ALLOW
+            decision.verdict = _ALLOW
             return decision
         voices = [key.rights, *map(memory.rights, behind)]
         target = decision.opening.target
@@ -314,7 +317,7 @@ class Gatekeeper:
             within=lambda schedule, _: within(schedule, claims.issued_at_ns, SCHEDULE_TOLERANCE_S),
         )
         decision.verdict, decision.reduced, decision.scope, decision.judgement = judgement.verdict, seen.low, judgement.scope, judgement
-        if judgement.verdict is not Word.ALLOW:
+        if judgement.verdict is not _ALLOW:
             decision.reason, decision.why = reason_word(judgement), judgement.deciding[0].why
         return decision
 
