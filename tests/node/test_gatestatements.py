@@ -14,8 +14,10 @@ from tallystick.gate.opening import TAGS, Opened, Opening, commit, encode_openin
 from tallystick.gate.statement import sign_statement
 from tallystick.keys import KeyId
 from tallystick.ledger.receipt import Receipt
+from tallystick.node.rightsview import key_view
 from tallystick.node.verifying import judge
 from tallystick.pair.pairing import PairType
+from tallystick.pair.statement import BodyErase
 from tallystick.passage.pairing import Signed
 from tallystick.primitives import sha256
 from tallystick.rights.matrix import rights_of
@@ -117,6 +119,16 @@ def test_a_source_key_is_introduced_with_its_row_and_its_place(desk: RightsDesk)
     entry = desk.store.entry(at)
     assert judge(entry.event, desk.store.opening(at)) == ""
     assert encode(481374000) not in entry.leaf
+
+
+def test_a_place_is_forgotten_and_the_key_stays(desk: RightsDesk) -> None:
+    """After an erasure nobody knows where the key may be; that it was said stays, and so does the key."""
+    at = desk.states(KeyGrant(key=CAMERA, classes=("sensor",), **placed()), secret=encode_opening(Opening(place=PLACE)))
+    assert key_view(desk.store, str(CAMERA.key_id))["place"] == "48.1374,11.5755,50"
+    desk.say(BodyErase(entry=at, erased=(), reason="asked"))
+    found = key_view(desk.store, str(CAMERA.key_id))
+    assert (found["place"], found["place_erased"], found["state"]) == (None, True, "standing")
+    assert desk.store.gate.known_key(CAMERA.key_id).known.place is None
 
 
 def test_a_known_key_gets_one_more_row_which_can_be_withdrawn(desk: RightsDesk) -> None:

@@ -152,6 +152,16 @@ def test_a_key_that_does_not_stand_has_no_row(state: str, verdict: Verdict) -> N
         assert [reason.why for reason in found.deciding] == [f"the key is {state}"]
 
 
+def test_what_is_remembered_has_a_bound() -> None:
+    """A key that signs as a thousand classes fills no memory, and each gets its answer."""
+    key = rights(Grant(classes=("sensor",), actions=WRITE))
+    for number in range(1_000):
+        asked = request(signal_class=f"sensor/c{number}")
+        assert judge(LOCAL_CAP, [key], ActionClass.WRITE, request=asked).verdict is A
+        assert judge(LOCAL_CAP, [key], ActionClass.WRITE, request=replace(asked, signal_class=f"feed/c{number}")).verdict is R
+    assert len(key._said) <= 64
+
+
 def test_what_the_store_knows_becomes_rows() -> None:
     """The row of introduction and the grants; a source without actions has those of a source; the house's own key has all."""
     known = KnownKey(

@@ -304,6 +304,13 @@ def test_the_specification_names_every_verb() -> None:
     assert all(f'"verb": "{verb}"' in text for verb in SPOKEN)
 
 
+@pytest.mark.parametrize("value", [None, 7, [], "key.grant", b""])
+def test_a_body_is_a_map(value: Value) -> None:
+    """Other CBOR is Malformed."""
+    with pytest.raises(Malformed):
+        parse_statement(encode(value))
+
+
 @given(st.binary(max_size=300))
 def test_junk_is_malformed(junk: bytes) -> None:
     """Whatever bytes come, only Malformed comes out."""
