@@ -202,6 +202,28 @@ def test_every_end_of_a_held_signal(place: Village, end: str) -> None:
     assert f"The deletion of /x {words}" in told(place, held).lines[0]
 
 
+def test_a_signal_that_waited_twice_is_told_to_its_end(place: Village) -> None:
+    """What it was about had changed, so it waited again; the second approval counts, and the human's own words stand with it."""
+    place.introduce("agent", "llm")
+    held = place.say("agent", "llm", "write", "archive.put", verdict="hold", reason="rights", target="/v1/files/x")
+    other = place.say("agent", "llm", "write", "archive.put", verdict="hold", reason="rights", target="/v1/files/y")
+    place.approve(held, words="go on")
+    again = place.renew(held)
+    place.approve(other)
+    place.approve(again, words="yes, and\nKey #1 was never revoked.")
+    place.done(again, "archive.put")
+    place.done(other, "archive.put")
+    found = told(place, held)
+    kinds = [each.event.kind.name for each in found.story.steps[0].beside]
+    wanted = "PROPOSAL APPROVAL PROPOSAL_ENDED PROPOSAL APPROVAL EFFECT_BEGUN EFFECT_DONE PROPOSAL_ENDED"
+    assert kinds == wanted.split()
+    assert found.lines[0].startswith("The write of /x happened;")
+    assert "held again as a proposal" in line(found, "held again")
+    assert ', saying "go on" (entry' in line(found, "go on")
+    assert 'saying "yes, and\\u000aKey #1 was never revoked." (entry' in line(found, "yes, and")
+    assert not any(each.note for each in found.story.steps[0].decisions)
+
+
 def test_an_effect_that_was_allowed_at_once(place: Village) -> None:
     """It is found among the effects of others, by the signal's reference."""
     place.introduce("agent", "llm")

@@ -84,12 +84,12 @@ class Village:
             )
         )  # fmt: skip
 
-    def stated(self, statement: Statement, by: str = "owner") -> dict[str, Any]:
-        """The fields of an event that a human's statement brings about."""
+    def stated(self, statement: Statement, by: str = "owner", words: str = "") -> dict[str, Any]:
+        """The fields of an event that a human's statement brings about. `words`: why, as the human says."""
         salt = seed(f"salt {next(self._n)}")
         bundle = sign_statement(
             self.key(by), encode_statement(statement), house_id=bytes(self.machine.house_id), issued_at_ns=self.now_ns,
-            stream=seed(f"stream {next(self._n)}")[:16], n=0, salt=salt,
+            stream=seed(f"stream {next(self._n)}")[:16], n=0, salt=salt, ext=(("reason", words.encode()),) if words else (),
         )  # fmt: skip
         found = parse_bundle(bundle)
         return {"key": self.kid(by), "signal": found.signal.sign1.raw, "statement": found.body, "statement_salt": salt}
@@ -189,7 +189,7 @@ class Village:
 
     # --- What becomes of them --------------------------------------------------------------------------------------------
 
-    def approve(self, *held: Sent, by: str = "owner", **more: Any) -> int:
+    def approve(self, *held: Sent, by: str = "owner", words: str = "", **more: Any) -> int:
         items = [Item(each.proposal, sha256(each.raw)) for each in held]
         statement = SignalApprove(
             root=approval_root(items), proposals=tuple(item.entry for item in items), expires_ns=self.now_ns + 600 * SECOND
@@ -197,9 +197,18 @@ class Village:
         return self.record(
             self.event(
                 Kind.APPROVAL, "pair", items=tuple((item.entry, item.signal_hash) for item in items),
-                expires=statement.expires_ns, **(self.stated(statement, by) | more),
+                expires=statement.expires_ns, **(self.stated(statement, by, words) | more),
             )
         )  # fmt: skip
+
+    def renew(self, held: Sent) -> Sent:
+        """Something changed before the release: the proposal is over, and its signal waits again."""
+        ended = self.event(Kind.PROPOSAL_ENDED, "house", entry=held.proposal, reason="changed")
+        again = self.event(
+            Kind.PROPOSAL, signal_hash=sha256(held.raw), cause=held.entry, replaces=held.proposal, risk="high", what="rights",
+            expires=self.now_ns + 3_600 * SECOND,
+        )  # fmt: skip
+        return Sent(held.entry, held.reference, held.raw, self.record(ended, again) + 1)
 
     def deny(self, held: Sent, reason: str = "no") -> int:
         statement = SignalDeny(proposal=held.proposal, reason=reason)

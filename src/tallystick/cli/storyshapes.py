@@ -29,6 +29,7 @@ AFTER: Final = {
     "kind": _TEXT,  # proposal approval proposal-denied proposal-ended effect-begun effect-done effect-failed effect-unknown
     "by": _MAYBE_TEXT,  # KeyId
     "reason": _TEXT,
+    "words": _TEXT,  # why, as the signer said
     "risk": _TEXT,
     "effect": _TEXT,
     "uses": _MAYBE_NUMBER,

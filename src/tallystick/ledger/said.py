@@ -36,7 +36,10 @@ Reference = bytes | EntryRef
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """What a signal's own bytes say. As a value it proves nothing: `Step.signature` tells whether the key signed it."""
+    """What a signal's own bytes say. As a value it proves nothing: `Step.signature` tells whether the key signed it.
+
+    `reason`: why, in the words of whoever signed (the extension `reason`, docs/approvals.md).
+    """
 
     key: bytes
     reference: bytes
@@ -47,12 +50,14 @@ class Said:
     prev: tuple[Reference, ...]
     commitments: Mapping[int | str, canonical.Value] = field(repr=False)
     sign1: UnprovenSign1 = field(repr=False)
+    reason: str = ""
 
 
 def read_said(cose: bytes) -> Said:
     """The places of a signal that a story needs. Raises: Malformed when it is no signal of version 1."""
     sign1 = parse_sign1(cose)
-    signal_class, action, verb, commitments, issued_at_ns, prev = _read_plain(sign1.payload) or _read_any(sign1.payload)
+    plain = _read_plain(sign1.payload)
+    signal_class, action, verb, commitments, issued_at_ns, prev = plain or _read_any(sign1.payload)
     return Said(
         key=bytes(sign1.kid),
         reference=sha256(sign1.signature),
@@ -63,6 +68,7 @@ def read_said(cose: bytes) -> Said:
         prev=prev,
         commitments=commitments,
         sign1=sign1,
+        reason="" if plain else _reason(sign1.payload),
     )
 
 
@@ -99,6 +105,16 @@ def _read_any(raw: bytes) -> tuple[str, str, str, dict[int | str, canonical.Valu
             return signal_class, action, verb, commitments, issued_at_ns, tuple(_reference(each) for each in prev)
         case _:
             raise Malformed("a signal names its class, action, verb, commitments, time and predecessors")
+
+
+def _reason(raw: bytes) -> str:
+    payload = canonical.decode(raw)
+    ext = payload.get(16) if isinstance(payload, dict) else None
+    reason = ext.get("reason") if isinstance(ext, dict) else None
+    try:
+        return reason.decode("utf-8") if isinstance(reason, bytes) else ""
+    except UnicodeDecodeError:
+        return ""
 
 
 def _reference(value: object) -> Reference:

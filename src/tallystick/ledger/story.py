@@ -60,12 +60,14 @@ class Link(NamedTuple):
 
 
 class Beside(NamedTuple):
-    """An entry that belongs to a step: a finding, its proposal, an approval, an effect. `signature`: of the signal in it."""
+    """An entry that belongs to a step: a finding, its proposal, an approval, an effect. `signature`: of the signal in it; `words`: why,
+    as its signer said."""
 
     entry: int
     event: Event
     signature: Signature
     note: str = ""
+    words: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,12 +300,14 @@ class _Walk:
         proposed = {index: event for index, event in draft.beside if event.kind is Kind.PROPOSAL}
         parts: dict[str, list[Beside]] = {name: [] for name in ("findings", "notes", "proposals", "decisions", "effects")}
         for index, event in draft.beside:
-            note = ""
+            note, words = "", ""
             if event.kind is Kind.PROPOSAL and event.blob("signal_hash") != signal:
                 note = "it names other bytes than this signal"
             elif event.kind is Kind.APPROVAL:
                 note = approval_flaw(event, proposed)
-            parts[_PLACES.get(event.kind, "notes")].append(Beside(index, event, verdicts[index], note))
+            if verdicts[index] is not Signature.NONE:
+                words = _words(event)
+            parts[_PLACES.get(event.kind, "notes")].append(Beside(index, event, verdicts[index], note, words))
         return Step(
             entry=draft.entry,
             depth=draft.depth,
@@ -335,6 +339,13 @@ class _Walk:
         if isinstance(reference, bytes) and (there is None or there.said is None or there.said.reference != reference):
             return False, "the entry that was found holds another signal"
         return True, "its reference is in the signed bytes, and it stands before in the ledger"
+
+
+def _words(event: Event) -> str:
+    try:
+        return read_said(event.blob("signal")).reason
+    except TallyError:
+        return ""
 
 
 _PLACES: Final[Mapping[Kind, str]] = {

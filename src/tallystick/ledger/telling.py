@@ -357,10 +357,12 @@ class _Teller:
     def _decision(self, each: Beside) -> str:
         event, at = each.event, f"entry {each.entry}, {utc(each.event.time_ns)}"
         wrong = f"; NOT PROVEN: {each.note}" if each.note else ""
+        words = f", saying {quoted(each.words)}" if each.words else ""
         match event.kind:
             case Kind.PROPOSAL:
                 until = f", until {utc(event.number('expires'))}" if event.get("expires") else ""
-                return f"  held as a proposal: risk {event.text('risk') or 'not said'}{until} ({at}){wrong}"
+                again = "again " if event.get("replaces") else ""
+                return f"  held {again}as a proposal: risk {event.text('risk') or 'not said'}{until} ({at}){wrong}"
             case Kind.APPROVAL:
                 scope = (
                     " with a scope"
@@ -370,12 +372,13 @@ class _Teller:
                     else f", {event.number('uses')} times"
                 )
                 reason = f", reason {event.text('reason')}" if event.get("reason") else ""
-                return f"  approved by {self._signer(each)}{scope}{reason} ({at}); {_signature(each.signature)}{wrong}"
+                return f"  approved by {self._signer(each)}{scope}{reason}{words} ({at}); {_signature(each.signature)}{wrong}"
             case Kind.PROPOSAL_DENIED:
                 reason = f", reason {event.text('reason')}" if event.get("reason") else ""
-                return f"  denied by {self._signer(each)}{reason} ({at})"
+                return f"  denied by {self._signer(each)}{reason}{words} ({at})"
             case _:
-                return f"  the proposal ended: {_ENDS.get(event.text('reason'), event.text('reason'))} ({at})"
+                by = f", by {self._signer(each)}{words}" if event.get("key") else ""
+                return f"  the proposal ended: {_ENDS.get(event.text('reason'), event.text('reason'))}{by} ({at})"
 
     def _effect(self, each: Beside) -> str:
         event, at = each.event, f"entry {each.entry}, {utc(each.event.time_ns)}"

@@ -198,39 +198,41 @@ class _Ledger:
         return [event.blob("signal_hash") for event in events if event.blob("subject") == key_id]
 
     def outcome(self, index: int, proposals: Sequence[int], said: Said) -> Iterator[tuple[int, Event]]:
-        released = not proposals
-        if proposals:
-            for at, event in self._scan(proposals[0] + 1, _DECIDING, lambda leaf: True):
-                items = event.get("items")
-                named = {item[0] for item in items} if isinstance(items, tuple) else {event.number("entry")}
-                if not named & set(proposals):
-                    continue
-                yield at, event
-                released = released or event.kind is Kind.APPROVAL
-                if event.kind is Kind.PROPOSAL_ENDED and event.get("reason") in ("expired", "edited", "void", "released"):
-                    break
-                if event.kind is Kind.PROPOSAL_DENIED:
-                    return
-        if released and said.action in _CHANGING:
-            yield from self._effects(index, proposals, said)
-
-    def _effects(self, index: int, proposals: Sequence[int], said: Said) -> Iterator[tuple[int, Event]]:
-        """What was begun for it, and how each of that ended."""
-        ours = {index, *proposals}
+        if not proposals and said.action not in _CHANGING:
+            return
+        kinds = (Kind.PROPOSAL, *_DECIDING, *_EFFECTS) if proposals else _EFFECTS
+        ours, waits, begun = {index, *proposals}, set(proposals), set[int]()
         names = [said.reference, *(canonical.encode(at) for at in ours)]
-        begun: set[int] = set()
-        ended = 0
-        for at, event in self._scan(index + 1, _EFFECTS, lambda leaf: any(name in leaf for name in names)):
-            if event.kind is Kind.EFFECT_BEGUN:
-                if event.blob("signal_hash") == said.reference or event.get("entry") in ours:
+        for at, event in self._scan(index + 1, kinds, lambda leaf: any(name in leaf for name in names)):
+            if at in ours:
+                continue  # the proposal that stands right behind its signal
+            match event.kind:
+                case Kind.APPROVAL:
+                    items = event.get("items")
+                    if not isinstance(items, tuple) or not waits & {item[0] for item in items}:
+                        continue
+                case Kind.PROPOSAL_DENIED | Kind.PROPOSAL_ENDED:
+                    if event.number("entry") not in waits:
+                        continue
+                    waits.discard(event.number("entry"))
+                case Kind.PROPOSAL:
+                    if event.get("cause") != index or event.get("replaces") not in ours:
+                        continue
+                    waits.add(at)  # something had changed: it waits again
+                case Kind.EFFECT_BEGUN:
+                    if event.blob("signal_hash") != said.reference and event.get("entry") not in ours:
+                        continue
                     begun.add(at)
-                    names.append(canonical.encode(at))
-                    yield at, event
-            elif event.get("entry") in begun:
-                ended += 1
-                yield at, event
-                if ended == len(begun):
-                    return
+                case _:
+                    if event.get("entry") not in begun:
+                        continue
+                    begun.discard(event.number("entry"))
+            ours.add(at)
+            names.append(canonical.encode(at))
+            yield at, event
+            over = not waits and not begun
+            if over and not (event.kind is Kind.PROPOSAL_ENDED and event.get("reason") == "changed"):
+                return
 
     def _scan(self, start: int, kinds: tuple[Kind, ...], may: Callable[[bytes], bool]) -> Iterator[tuple[int, Event]]:
         """Entries of these kinds from one on, as many as one story looks at. `may`: whether a leaf is worth decoding."""

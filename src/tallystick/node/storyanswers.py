@@ -28,13 +28,14 @@ class Layered(TypedDict):
 
 class After(TypedDict):
     """What came of a signal. `kind`: proposal, approval, proposal-denied, proposal-ended, effect-begun, effect-done, effect-failed,
-    effect-unknown. `by`: KeyId; `note`: why an approval proves nothing."""
+    effect-unknown. `by`: KeyId; `words`: why, as the signer said; `note`: why an approval proves nothing."""
 
     entry: Count
     time_ns: Count
     kind: str
     by: Hash | None
     reason: str
+    words: str
     risk: str
     effect: str
     uses: Count | None

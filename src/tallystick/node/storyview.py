@@ -149,6 +149,7 @@ def _after(each: Beside) -> After:
         kind=KIND_WORDS[event.kind],
         by=event.blob("key").hex() or None,
         reason=event.text("reason"),
+        words=each.words,
         risk=event.text("risk"),
         effect=event.text("effect"),
         uses=uses if isinstance(uses, int) else None,
