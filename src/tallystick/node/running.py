@@ -43,7 +43,7 @@ async def run_program(
     name = program["name"]
     body = None if bundle is None and given is None else encode([bundle, given])
     response = await session.request("POST", f"/v1/verbs/{name}", verb=f"verb.{name}", body=body, action=program["action"])
-    reader = _Frames(hear, session.pair.label)
+    reader = Frames(hear, session.pair.label)
     try:
         async for piece in response.aiter_bytes():
             reader.feed(piece)
@@ -53,7 +53,7 @@ async def run_program(
     return reader.end(), response.entry or 0
 
 
-class _Frames:
+class Frames:
     """Bytes go in as they come; what the program says goes out, and its end is kept."""
 
     def __init__(self, hear: Hear, house: str) -> None:
