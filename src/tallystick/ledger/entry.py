@@ -5,12 +5,12 @@ hash in the tree is SHA-256(0x00 || leaf) (RFC 6962 2.1).
 """
 
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from tallystick import canonical
 from tallystick.errors import Malformed, Misuse
 from tallystick.ledger.event import NAMES, Event
-from tallystick.ledger.field import Bytes
+from tallystick.ledger.field import Bytes, Choice, Uint, Word
 from tallystick.ledger.table import FIELDS, HEADER, MAX_LEAF_BYTES, VERSION, Kind
 
 _KEYS: Final = {name: (number, canonical.encode(number), rule) for name, (number, rule) in (*HEADER.items(), *FIELDS.items())}
@@ -23,22 +23,52 @@ _BYTES_HEADS: Final = tuple(canonical.encode(bytes(n))[: -n or None] for n in ra
 _NUMBERS: Final = tuple(map(canonical.encode, range(1024)))
 
 
-@lru_cache(maxsize=4096)
-def _order(names: tuple[str, ...]) -> tuple[tuple[str, bytes, bool], ...]:
-    """The fields in the order of their numbers, each with its key as it is written, and whether all its values are bytes of one length:
-    then the head of the value is written with the key."""
-    found: list[tuple[str, bytes, bool]] = []
-    for name in sorted(names, key=lambda name: _KEYS[name][0]):
-        _, key, rule = _KEYS[name]
-        fixed = isinstance(rule, Bytes) and rule.low == rule.high < 256
-        found.append((name, key + _BYTES_HEADS[rule.low] if isinstance(rule, Bytes) and fixed else key, fixed))
-    return tuple(found)
+class _Words(dict[str, bytes]):
+    """Most texts in events are words of a short list: each is encoded once."""
+
+    def __missing__(self, text: str) -> bytes:
+        if len(self) >= 4_096:
+            self.clear()
+        raw = self[text] = canonical.encode(text)
+        return raw
+
+
+_WORDS: Final = _Words()
+
+
+class _Plan:
+    """How leaves with these fields are put together: `parts` are their keys in the order of their numbers, with places for the values.
+
+    Where all values of a field are bytes of one length, their head is written with the key, and the value is what is in the event.
+    The others are encoded: `words`, `numbers`, `others` are their places.
+    """
+
+    __slots__ = ("names", "numbers", "others", "parts", "words")
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = sorted(names, key=lambda name: _KEYS[name][0])
+        self.parts: list[Any] = [_MAP_HEADS[4 + len(names)], b"", b"", b"\x04", b""]  # version, kind and key of the time; time; actor
+        self.words: list[int] = []
+        self.numbers: list[int] = []
+        self.others: list[int] = []
+        for name in self.names:
+            _, key, rule = _KEYS[name]
+            place = len(self.parts) + 1
+            match rule:
+                case Bytes(low, high) if low == high < 256:
+                    key += _BYTES_HEADS[low]
+                case Word() | Choice():
+                    self.words.append(place)
+                case Uint():
+                    self.numbers.append(place)
+                case _:
+                    self.others.append(place)
+            self.parts += (key, b"")
 
 
 @lru_cache(maxsize=4096)
-def _word(text: str) -> bytes:
-    """Most texts in events are words of a short list."""
-    return canonical.encode(text)
+def _plan(names: tuple[str, ...]) -> _Plan:
+    return _Plan(names)
 
 
 def _number(value: int) -> bytes:
@@ -57,19 +87,16 @@ def encode(event: Event) -> bytes:
     this stands on the path of every entry. The tests compare the two.
     """
     fields = event.fields
-    parts = [_MAP_HEADS[4 + len(fields)], _START[event.kind], _number(event.time_ns), b"\x04", _word(event.actor)]
-    for name, key, fixed in _order(tuple(fields)):
-        value = fields[name]
-        if fixed:
-            parts += (key, value)  # type: ignore[arg-type]
-            continue
-        kind = type(value)
-        if kind is int:
-            parts += (key, _number(value))  # type: ignore[arg-type]
-        elif kind is str:
-            parts += (key, _word(value))
-        else:
-            parts += (key, canonical.encode(value))  # type: ignore[arg-type]
+    plan = _plan(tuple(fields))
+    parts = plan.parts[:]
+    parts[1], parts[2], parts[4] = _START[event.kind], _number(event.time_ns), _WORDS[event.actor]
+    parts[6::2] = [fields[name] for name in plan.names]
+    for at in plan.words:
+        parts[at] = _WORDS[parts[at]]
+    for at in plan.numbers:
+        parts[at] = _number(parts[at])
+    for at in plan.others:
+        parts[at] = canonical.encode(parts[at])
     raw = b"".join(parts)
     if len(raw) > MAX_LEAF_BYTES:
         raise Misuse(f"an event of {len(raw)} bytes does not fit into a leaf of {MAX_LEAF_BYTES}")

@@ -184,8 +184,14 @@ class Book:
         self.db.execute("BEGIN IMMEDIATE")
         try:
             self._reload_if_changed()
+            begun = self.tree.size > 0
             for request in requests:
-                self._take(request)
+                event = request.events[0] if len(request.events) == 1 and not request.openings else None
+                if event is not None and begun and self._shut == OPEN and _PLAIN[event.kind] and "signal" not in event.fields:
+                    self._pending.append((event, request.leaves[0], b"", None))  # as `_take` would take it: the commonest request
+                    self._accepted.append(request)
+                else:
+                    self._take(request)
                 if request.checkpoint is not None:
                     self._keep(request.checkpoint)
             if self._pending:
@@ -229,10 +235,7 @@ class Book:
                 if not _PLAIN[event.kind] or "signal" in event.fields:
                     break
             else:  # no rule has anything to say about any of them
-                if len(request.events) == 1 and not request.openings:
-                    self._pending.append((request.events[0], request.leaves[0], b"", None))
-                else:
-                    self._pending += zip(request.events, request.leaves, request.openings or repeat(b""), repeat(None), strict=False)
+                self._pending += zip(request.events, request.leaves, request.openings or repeat(b""), repeat(None), strict=False)
                 self._accepted.append(request)
                 return True
         self.db.execute("SAVEPOINT request")

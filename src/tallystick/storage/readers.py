@@ -256,19 +256,18 @@ class Readers:
                     walks.append(((first, last), bare, ()))
             rows = [self._all(sql, (*head, low, high, *values, limit)) for (low, high), sql, head in walks if low < high]
             if filters and not targets and first < last:
-                one = f"SELECT e.idx, leaf FROM entries e WHERE e.idx = ?{where}"
-                rows.append(self._posted(filters, first, last, one, values, newest_first=newest_first, limit=limit))
+                rows.append(self._posted(filters, (first, last), where, values, newest_first=newest_first, limit=limit))
         found = _distinct(merge(*rows, key=lambda row: row[0], reverse=newest_first))
         return tuple(EntryRow(index, leaf) for index, leaf in islice(found, limit))
 
     def _posted(
-        self, filters: Sequence[Filter], first: int, last: int, sql: str, values: tuple[Any, ...], *, newest_first: bool, limit: int
+        self, filters: Sequence[Filter], within: tuple[int, int], where: str, values: tuple[Any, ...], *, newest_first: bool, limit: int
     ) -> list[tuple[Any, ...]]:
-        """The rows that the postings name and `sql` lets pass, at most `limit`."""
+        """The rows that the postings name and `where` lets pass, at most `limit`."""
         db, rows = self.connection(), list[tuple[Any, ...]]()
         try:
-            for index in find(db, filters, first, last, newest_first=newest_first):
-                rows += db.execute(sql, (index, *values))
+            for index in find(db, filters, *within, newest_first=newest_first):
+                rows += db.execute(f"SELECT e.idx, leaf FROM entries e WHERE e.idx = ?{where}", (index, *values))
                 if len(rows) == limit:
                     break
         except apsw.Error as error:

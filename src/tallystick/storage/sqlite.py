@@ -153,10 +153,13 @@ class Store(Readers):
 
     async def record(self, *events: Event, openings: Sequence[bytes] = ()) -> tuple[Receipt, ...]:
         """`append` for an event loop: returns the receipts, raises what the future would. Being cancelled undoes nothing."""
-        return await self.recording(*events, openings=openings)
+        return await self._waiting(events, openings)
 
     def recording(self, *events: Event, openings: Sequence[bytes] = ()) -> asyncio.Future[tuple[Receipt, ...]]:
         """`record` for one who has something else to do while the disk writes. Raises: as `append`."""
+        return self._waiting(events, openings)
+
+    def _waiting(self, events: tuple[Event, ...], openings: Sequence[bytes]) -> asyncio.Future[tuple[Receipt, ...]]:
         ticket = _ticket(events, openings, asyncio.get_running_loop())
         if self._writer is None:
             raise Unavailable("the ledger is closed")
@@ -269,7 +272,9 @@ def _ticket(events: tuple[Event, ...], openings: Sequence[bytes], loop: asyncio.
         raise Misuse(f"1 to {MAX_GROUP_ENTRIES} events are recorded together")
     if openings and (len(openings) != len(events) or max(map(len, openings)) > MAX_OPENING_BYTES):
         raise Misuse(f"there is one opening for each event, of at most {MAX_OPENING_BYTES} bytes")
-    leaves = (entry.encode(events[0]),) if len(events) == 1 else tuple(map(entry.encode, events))
+    if len(events) == 1 and not openings:  # a leaf alone is never too much
+        return Ticket(events, (entry.encode(events[0]),), (), loop, later=later)
+    leaves = tuple(map(entry.encode, events))
     ticket = Ticket(events, leaves, tuple(openings), loop, later=later)
     if ticket.size > MAX_GROUP_BYTES:
         raise Misuse(f"events recorded together have at most {MAX_GROUP_BYTES} bytes")

@@ -33,10 +33,9 @@ MAX_GROUP_BYTES: Final = 4 << 20
 MAX_QUEUED: Final = 65_536
 LATER_S: Final = 0.05
 SETTLE_BYTES: Final = 262_144  # of bodies in the database, until their files are synced
-# Of 4 KiB: when the write-ahead log is brought home. Then it begins anew in the same file, and to overwrite a file costs half of what it
-# costs to grow it: where nobody waits, it is kept short.
+# Of 4 KiB: when the write-ahead log is brought home. Then it begins anew in the same file. To overwrite a file costs half of what it costs
+# to grow it, and what is overwritten soon still lies in the processor's cache: it is kept short.
 CHECKPOINT_PAGES: Final = 1_000
-IDLE_CHECKPOINT_PAGES: Final = 1_000
 
 Receipts = tuple[Receipt, ...]
 
@@ -134,7 +133,7 @@ class Writer:
                 self._upkeep(self._book.settle_bodies)
             if self._book.tree.size - self._book.indexed >= STEP and self._failure is None:
                 self._upkeep(self._book.index_targets)
-            if self._wal_pages >= (CHECKPOINT_PAGES if self._awaited else IDLE_CHECKPOINT_PAGES) and self._failure is None:
+            if self._wal_pages >= CHECKPOINT_PAGES and self._failure is None:
                 self._upkeep(self._bring_home)
         if self._book.fresh_bytes and self._failure is None:
             self._upkeep(self._book.settle_bodies)
