@@ -263,3 +263,19 @@ def test_a_house_that_is_killed_meanwhile_does_it_once_or_not_at_all(place: Plac
     with pytest.raises(TallyError):
         place.approve(proposal)
     assert place.ran() == before + ran
+
+
+def test_the_ledger_of_all_this_holds(place: Place) -> None:
+    """Signatures, statements, openings and state: what was asked, approved, edited, run and killed is proven as a whole."""
+    found = commands.verify(
+        place.house.settings(),
+        target=None,
+        keys=(),
+        witnesses=(),
+        checkpoints=(),
+        policy=None,
+        full=True,
+        state=None,
+        progress=lambda *_: None,
+    )
+    assert (found["ok"], found["findings"]) == (True, [])

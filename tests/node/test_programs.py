@@ -82,7 +82,8 @@ def word(visit: Visit, name: str = "verb.reboot", *, by: Signer | None = None, g
     """The owner's statement for a command of this visit."""
     pairing = other.pop("pairing", visit.ear.asker.pair)
     statement = ProgramRun(name=name, input=None if given is None else sha256(given), pairing=pairing)
-    fields = {"issued_at_ns": time.time_ns(), "stream": secrets.token_bytes(16), "n": 0, "salt": secrets.token_bytes(32)} | other
+    fields: dict[str, Any] = {"issued_at_ns": time.time_ns(), "stream": secrets.token_bytes(16), "n": 0, "salt": secrets.token_bytes(32)}
+    fields |= other
     house = fields.pop("house_id", bytes(visit.estate.house.house_id))
     return sign_statement(by or visit.estate.owner.signer, encode_statement(statement), house_id=house, **fields)
 
