@@ -73,7 +73,7 @@ def test_of_many_at_once_one_wins(scene: GateScene) -> None:
 
     verdicts = run(all_at_once())
     assert sum(verdict.allowed for verdict in verdicts) == 1
-    assert len(scene.events(Kind.SIGNAL)) == 1 and words(scene) == ["replay"] * 99
+    assert len(scene.events(Kind.SIGNAL)) == 1 and words(scene) == ["replay"] * 99  # fewer than the hundred that are recorded at once
 
 
 def _bring(home: str, signals: list[tuple[bytes, bytes]], start: float, found: Any) -> None:
@@ -455,3 +455,22 @@ def test_no_key_fills_the_inbox(scene: GateScene, monkeypatch: pytest.MonkeyPatc
     said = [run(keeper.admit(each.raw, each.opening)) for each in held]
     assert [verdict.word for verdict in said] == ["held"] * 3 + ["refused"] * 2
     assert entry(scene, said[-1].entry).text("reason") == "limits"
+
+
+def test_a_forger_fills_no_ledger(scene: GateScene) -> None:
+    """A thousand forgeries under a known key are a hundred entries and a count; the key itself goes on."""
+    keeper = scene.keeper()
+    forged = bytearray(scene.sign("camera").raw)
+    forged[-1] ^= 1
+
+    async def forge() -> list[Any]:
+        return [await keeper.admit(bytes(forged), b"\xa0") for _ in range(400)]
+
+    said = run(forge())
+    assert all(verdict.refused for verdict in said)
+    recorded = sum(verdict.entry is not None for verdict in said)
+    assert 100 <= recorded < 300 and len(words(scene)) == recorded
+    (told,) = keeper.rates.events(all_of_them=True)
+    assert told.get("counts") == {"refusals-not-recorded": 400 - recorded}
+    good = scene.sign("camera")
+    assert run(keeper.admit(good.raw, good.opening)).allowed

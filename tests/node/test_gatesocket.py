@@ -293,3 +293,23 @@ def test_a_program_waits_for_a_human_and_may_leave(scene: GateScene) -> None:
 def test_where_nobody_listens(tmp_path: Path) -> None:
     with pytest.raises(Unavailable):
         run(GateClient.connect(tmp_path / "gate.sock"))
+
+
+def test_on_a_full_disk_nothing_is_taken(scene: GateScene) -> None:
+    scene.introduce("camera", "sensor")
+    full = [True]
+
+    async def work() -> None:
+        path = scene.machine.home.path / "gate.sock"
+        server = GateServer(path, scene.keeper(), Contexts(scene.machine.store, scene.clock), full=lambda: full[0])
+        await server.start()
+        client = await GateClient.connect(path)
+        signed = scene.sign("camera")
+        with pytest.raises(Unavailable):
+            await client.admit(admit(signed))
+        full[0] = False
+        assert (await client.admit(admit(signed))).allowed
+        await client.close()
+        await server.stop()
+
+    run(work())

@@ -379,8 +379,8 @@ class Gatekeeper:
     async def _admitted(
         self, signal: bytes, opening: bytes, body: bytes | None, deliver_to: Sequence[bytes], carried: Asker | None, sender: bytes
     ) -> Admitted | Verdict:
-        kid = parse_sign1(signal).kid
-        self.rates.take(None if self._memory.key(kid) is None else kid, sender if carried is None else carried.pair)
+        kid, sender = parse_sign1(signal).kid, sender if carried is None else carried.pair
+        self.rates.take(None if self._memory.key(kid) is None else kid, sender)
         changed: Refused | None = None
         for tried in range(TRIES):
             try:
@@ -391,15 +391,15 @@ class Gatekeeper:
                 found = await self._effects.run(walk)
             except Forked as error:
                 await self._fork(error.signal, opening)
-                return await self._unbelieved(error.word, kid, signal, carried)
+                return await self._unbelieved(error.word, kid, signal, carried, sender)
             except Unbelieved as error:
-                return await self._unbelieved(error.word, kid, signal, carried)
+                return await self._unbelieved(error.word, kid, signal, carried, sender)
             except Malformed:
-                await self._unbelieved("malformed", kid, signal, carried)
+                await self._unbelieved("malformed", kid, signal, carried, sender)
                 raise
             except Unproven as error:
                 log.warning("a signal is not believed", extra={"reason": error.message})
-                return await self._unbelieved("unproven", kid, signal, carried)
+                return await self._unbelieved("unproven", kid, signal, carried, sender)
             except Refused as error:
                 changed = error
                 log.info("judged again", extra={"reason": error.message})
@@ -445,12 +445,14 @@ class Gatekeeper:
         risk = risk_of(claims.verb, _ACTIONS[claims.action]).word
         return Proposed(risk=risk, expires_ns=decision.now_ns + PROPOSAL_LIFE_NS, preconditions=conditions)
 
-    async def _unbelieved(self, word: str, kid: bytes, signal: bytes, carried: Asker | None) -> Verdict:
-        """Recorded where it names a known key; what names an unknown one is only counted."""
+    async def _unbelieved(self, word: str, kid: bytes, signal: bytes, carried: Asker | None, sender: bytes) -> Verdict:
+        """Recorded where it names a known key, a few a second; what names an unknown one is only counted."""
         if self._memory.key(kid) is None:
             self.rates.stranger()
             return Verdict(word="refused")
         self.counts["gate_refused"] += 1
+        if not self.rates.records(bytes(kid), sender):
+            return Verdict(word="refused")
         walk = unbelieved(word, key=bytes(kid), carried=carried, signal_hash=sha256(signal), now_ns=self._clock())
         receipt = await self._effects.run(walk)
         return Verdict(word="refused", entry=receipt.index)

@@ -14,6 +14,7 @@ from tallystick.node.rates import Rates
 from tallystick.pair.pairing import PairType
 
 UNKNOWN_EVERY_NS: Final = 60 * 10**9
+REFUSALS_A_SECOND: Final = 5  # that are recorded one by one, of a key from a sender; 100 at once
 _ID_BYTES: Final = 32
 
 
@@ -23,6 +24,7 @@ class GateRates:
     def __init__(self, rate: int, clock: Callable[[], int]) -> None:
         """`rate`: signals a second, 0: all.  `clock`: pair time, UTC nanoseconds, for the record."""
         self._rates = Rates({PairType.INPUT: rate}, clock)
+        self._refusals = Rates({PairType.INPUT: REFUSALS_A_SECOND}, clock)
         self._bounded = rate > 0
         self._clock = clock
         self.limited = 0
@@ -40,6 +42,10 @@ class GateRates:
             self.limited += 1
             raise Unavailable("this key speaks more often than the house lets it", f"wait {max(1, round(wait_s))} s; see `rate_key`")
 
+    def records(self, kid: bytes, sender: bytes) -> bool:
+        """Whether one more refusal of this key from this sender gets an entry of its own; else it is counted with the burst."""
+        return not self._refusals.take(kid + sender, PairType.INPUT)
+
     def stranger(self) -> None:
         """A signal of a key that nobody knows."""
         self.unknown += 1
@@ -51,20 +57,21 @@ class GateRates:
         """What was not taken and who was not known, since it was told last: strangers at most once a minute."""
         now_ns = self._clock()
         found = []
-        for burst in self._rates.bursts(all_of_them=all_of_them):
-            kid, sender = burst.pair[:_ID_BYTES], burst.pair[_ID_BYTES:]
-            found.append(
-                Event.of(
-                    Kind.LIMITS,
-                    now_ns,
-                    "gate",
-                    counts={"signals-not-taken": burst.refused},
-                    subject=kid if kid != UNKNOWN else None,
-                    pair=sender if len(sender) == _ID_BYTES else None,
-                    observed=burst.first_ns,
-                    until=burst.last_ns,
+        for word, rates in (("signals-not-taken", self._rates), ("refusals-not-recorded", self._refusals)):
+            for burst in rates.bursts(all_of_them=all_of_them):
+                kid, sender = burst.pair[:_ID_BYTES], burst.pair[_ID_BYTES:]
+                found.append(
+                    Event.of(
+                        Kind.LIMITS,
+                        now_ns,
+                        "gate",
+                        counts={word: burst.refused},
+                        subject=kid if kid != UNKNOWN else None,
+                        pair=sender if len(sender) == _ID_BYTES else None,
+                        observed=burst.first_ns,
+                        until=burst.last_ns,
+                    )
                 )
-            )
         if self._waiting and (all_of_them or self._told_ns is None or abs(now_ns - self._told_ns) >= UNKNOWN_EVERY_NS):
             counts = {"unknown-keys": self._waiting}
             found.append(Event.of(Kind.LIMITS, now_ns, "gate", counts=counts, observed=self._first_ns, until=max(now_ns, self._first_ns)))

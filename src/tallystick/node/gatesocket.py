@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -55,8 +55,9 @@ log = logging.getLogger("tallystick")
 class GateServer:
     """Serves `gate.sock`. `start` to `stop`."""
 
-    def __init__(self, path: Path, keeper: Gatekeeper, contexts: Contexts, group: str = "") -> None:
-        """`group`: whose members may connect beside the house's own user."""
+    def __init__(self, path: Path, keeper: Gatekeeper, contexts: Contexts, group: str = "", full: Callable[[], bool] = bool) -> None:
+        """`group`: whose members may connect beside the house's own user.  `full`: whether the disk is: then nothing is taken."""
+        self._full = full
         self._path = path
         self._keeper = keeper
         self._contexts = contexts
@@ -167,6 +168,8 @@ class GateServer:
     async def _admit(self, request: Admit, uid: int) -> Verdict:
         if request.deliver_to and uid not in (0, os.getuid()):
             raise Refused(*_ONLY_US)
+        if self._full():
+            raise Unavailable("the house's disk is nearly full: its gate takes no signals", "its owner must make room")
         sender = b"uid %d" % uid
         if (waiting := self._turns.enter(request, sender)) is not None:
             await self._turns.wait(request, waiting)

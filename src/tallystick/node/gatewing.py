@@ -41,7 +41,8 @@ class GateWing:
         gate = await asyncio.to_thread(open_gate, self._machine, self._effects, self._clock)
         self._keeper, self.settled = gate.keeper, gate.settled
         settings = self._machine.settings
-        self._server = GateServer(settings.gate_socket, gate.keeper, self.contexts, settings.gate_group)
+        reserve = self._machine.reserve
+        self._server = GateServer(settings.gate_socket, gate.keeper, self.contexts, settings.gate_group, lambda: reserve.low)
         await self._server.start()
 
     async def close(self) -> None:

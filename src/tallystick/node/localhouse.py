@@ -22,6 +22,7 @@ from tallystick.node.gatewing import GateWing
 from tallystick.node.gatewords import Decided, Verdict
 from tallystick.node.houseclock import HouseClock
 from tallystick.node.machine import Machine
+from tallystick.node.reserve import Reserve
 from tallystick.node.settings import load
 from tallystick.node.speaking import SignalSource, SignedSignal
 from tallystick.pair.pairing import Role
@@ -102,11 +103,14 @@ class LocalHouse:
 class _Here:
     """The gate of this process."""
 
-    def __init__(self, keeper: Gatekeeper, contexts: Contexts) -> None:
+    def __init__(self, keeper: Gatekeeper, contexts: Contexts, reserve: Reserve) -> None:
         self._keeper = keeper
         self._contexts = contexts
+        self._reserve = reserve
 
     async def admit(self, request: Admit) -> Verdict:
+        if self._reserve.low:
+            raise Unavailable("the disk is nearly full: the gate takes no signals", "make room; `reserve_mib` says how much")
         return await self._keeper.admit(request.signal, request.opening, request.body, request.deliver_to)
 
     async def decision(self, proposal: int) -> Decided:
@@ -166,11 +170,12 @@ async def _hold(machine: Machine) -> AsyncIterator[LocalHouse]:
     stored = machine.memory.get("pair time")
     clock = HouseClock(stored if isinstance(stored, int) else 0)
     effects = Effects(machine.store, machine.vault, NoDoors(), machine.reserve)
+    machine.reserve.look()
     wing = GateWing(machine, effects, clock.now_ns)
     await wing.open()
     telling = asyncio.create_task(_tell(machine, wing))
     try:
-        yield LocalHouse(_Here(wing.keeper, wing.contexts), machine, machine.house_id)
+        yield LocalHouse(_Here(wing.keeper, wing.contexts, machine.reserve), machine, machine.house_id)
     finally:
         telling.cancel()
         await asyncio.gather(telling, return_exceptions=True)
@@ -183,6 +188,7 @@ async def _hold(machine: Machine) -> AsyncIterator[LocalHouse]:
 async def _tell(machine: Machine, wing: GateWing) -> None:
     while True:
         await asyncio.sleep(TELL_S)
+        machine.reserve.look()
         if told := wing.events():
             try:
                 await machine.store.record(*told)
