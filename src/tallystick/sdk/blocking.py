@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from tallystick.errors import Misuse
 from tallystick.node import answers
 from tallystick.node.remote import Got, HouseClient, Stored
+from tallystick.node.storyanswers import Explained
 from tallystick.node.upload import Progress, Source
 from tallystick.sdk.connecting import connect
 
@@ -53,6 +54,10 @@ class BlockingClient:
     def pairs(self) -> list[answers.Pair]:
         """As `HouseClient.pairs`."""
         return self._run(self._client.pairs())
+
+    def explain(self, signal: str, *, quick: bool = False, all_now: bool = False) -> Explained:
+        """As `HouseClient.explain`."""
+        return self._run(self._client.explain(signal, quick=quick, all_now=all_now))
 
     def log(self, *, after: int | None = None, limit: int = 50, **filters: str | int) -> list[answers.Entry]:
         """As `HouseClient.log`."""
