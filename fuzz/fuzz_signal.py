@@ -11,7 +11,7 @@ import atheris
 with atheris.instrument_imports():
     from tallystick.errors import Malformed, Unproven
     from tallystick.gate.headers import end_to_end, parse_headers
-    from tallystick.gate.opening import check_opening, encode_opening, parse_opening
+    from tallystick.gate.opening import check_opening, encode_opening, open_signal, parse_opening
     from tallystick.gate.signal import Signal, encode_signal, parse_payload, parse_signal
     from tallystick.gate.statement import parse_bundle
 
@@ -30,6 +30,10 @@ def target(data: bytes) -> None:
         if claims is not None:
             with contextlib.suppress(Unproven):
                 check_opening(claims, opening)
+                assert open_signal(claims, data)[0] == opening
+    if claims is not None:
+        with contextlib.suppress(Malformed, Unproven):
+            open_signal(claims, data)
     with contextlib.suppress(Malformed, Unproven):
         parse_bundle(data)
     lines = [line.partition(b":") for line in data.split(b"\r\n")[:64]]
