@@ -5,9 +5,8 @@ looks at the entries behind the last whole span itself. Few places are written a
 entry: 1,024 answers of one pair are one row of 128 bytes. Marks are nearly all different, so each has a row of its own in `marks`.
 """
 
-import heapq
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import apsw
@@ -19,7 +18,11 @@ INDEXED: Final = "kind, pairing, key, about, action, verdict, mark"  # in this o
 _BITMAP_BYTES: Final = POSTED // 8
 _SPARSE: Final = _BITMAP_BYTES // 2  # from so many places on a bit for each entry is shorter
 _ALL: Final = b"\xff" * _BITMAP_BYTES
+_NUMBERS: Final = [struct.Struct(f">{count}H").unpack for count in range(_SPARSE)]
+_BIT: Final = [1 << at for at in range(POSTED)].__getitem__
 _VERDICT: Final = COLUMNS["verdict"]
+_WINDOW: Final = 64  # spans looked at together, to begin with
+_ROWS: Final = "SELECT span, places FROM postings WHERE col = ? AND value = ? AND span >= ? AND span < ?"
 
 Filter = Sequence[tuple[int, Any]]
 """Column and value, any of which will do."""
@@ -54,39 +57,42 @@ def post(db: apsw.Connection, span: int, rows: Sequence[Sequence[Any]]) -> None:
 
 def find(db: apsw.Connection, filters: Sequence[Filter], first: int, last: int, *, newest_first: bool = False) -> Iterator[int]:
     """The entries from `first` up to `last`, both in whole spans, that agree with every filter. Raises: apsw.Error."""
-    order = "DESC" if newest_first else "ASC"
     low, high = first // POSTED, -(-last // POSTED)
-    sql = f"SELECT span, places FROM postings WHERE col = ? AND value = ? AND span >= ? AND span < ? ORDER BY span {order}"
-    walks = [db.execute(sql, (col, value, low, high)) for col, value in filters[0]]
-    here, mask = -1, 0
-    for span, places in heapq.merge(*walks, key=lambda row: row[0], reverse=newest_first):
-        if span != here:
-            yield from _entries(db, filters[1:], here, mask, first, last, newest_first)
-            here, mask = span, 0
-        mask |= _mask(places)
-    yield from _entries(db, filters[1:], here, mask, first, last, newest_first)
+    window = _WINDOW
+    while low < high:  # a few spans for who finds a page in them, ever more for who finds nothing
+        if newest_first:
+            some = max(low, high - window), high
+            high = some[0]
+        else:
+            some = low, min(high, low + window)
+            low = some[1]
+        window *= 2
+        masks = _masks(db, filters[0], some, None)
+        for choices in filters[1:]:
+            others = _masks(db, choices, some, masks)
+            masks = {span: mask & others[span] for span, mask in masks.items() if span in others}
+        for span in sorted(masks, reverse=newest_first):
+            mask, start = masks[span], span * POSTED
+            places: list[int] = []
+            while mask:
+                lowest = mask & -mask
+                places.append(start + lowest.bit_length() - 1)
+                mask ^= lowest
+            yield from (at for at in (reversed(places) if newest_first else places) if first <= at < last)
 
 
-def _entries(
-    db: apsw.Connection, filters: Sequence[Filter], span: int, mask: int, first: int, last: int, newest_first: bool
-) -> Iterator[int]:
-    for choices in filters:
-        if not mask:
-            return
-        other = 0
-        for col, value in choices:
-            row = db.execute("SELECT places FROM postings WHERE col = ? AND value = ? AND span = ?", (col, value, span)).fetchone()
-            other |= _mask(row[0]) if row is not None else 0
-        mask &= other
-    start = span * POSTED
-    places: list[int] = []
-    while mask:
-        lowest = mask & -mask
-        at = start + lowest.bit_length() - 1
-        if first <= at < last:
-            places.append(at)
-        mask ^= lowest
-    yield from reversed(places) if newest_first else places
+def _masks(db: apsw.Connection, choices: Filter, spans: tuple[int, int], among: Mapping[int, int] | None) -> dict[int, int]:
+    """For each span the places where a column has one of these values, a bit for each. `among`: only these spans."""
+    masks: dict[int, int] = {}
+    for col, value in choices:
+        for span, packed in db.execute(_ROWS, (col, value, *spans)):
+            if among is None or span in among:
+                if len(packed) == _BITMAP_BYTES:
+                    mask = int.from_bytes(packed, "little")
+                else:
+                    mask = sum(map(_BIT, _NUMBERS[len(packed) >> 1](packed)))
+                masks[span] = masks[span] | mask if span in masks else mask
+    return masks
 
 
 def _pack(places: list[int]) -> bytes:
@@ -96,12 +102,3 @@ def _pack(places: list[int]) -> bytes:
     for at in places:
         mask[at >> 3] |= 1 << (at & 7)
     return bytes(mask)
-
-
-def _mask(packed: bytes) -> int:
-    if len(packed) == _BITMAP_BYTES:
-        return int.from_bytes(packed, "little")
-    mask = 0
-    for at in struct.unpack(f">{len(packed) // 2}H", packed):
-        mask |= 1 << at
-    return mask
