@@ -1,6 +1,7 @@
 """gate.sock: one form of every frame, five errors, and nothing a peer sends reaches more than its keys may."""
 
 import asyncio
+import os
 import struct
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -244,10 +245,13 @@ def test_a_bad_signal_of_a_known_key_is_told_and_the_connection_lives(scene: Gat
         assert (await client.admit(Admit(signal=bytes(forged), opening=b"\xa0"))).refused
         assert (await client.admit(admit(scene.sign("camera", "human")))).refused
         assert (await client.admit(admit(scene.sign("stranger")))).entry is None
+        assert (await client.admit(admit(scene.sign("camera")))).allowed
         await client.close()
 
     served(scene, work)
     assert [event.text("reason") for event in scene.events(Kind.REFUSED)] == ["unproven", "class"]
+    for event in (*scene.events(Kind.REFUSED), *scene.events(Kind.SIGNAL)):
+        assert event.get("ext") == {"sender": b"uid %d" % os.getuid()}
 
 
 def test_two_hundred_bring_the_same_signal_and_one_wins(scene: GateScene) -> None:

@@ -385,6 +385,7 @@ class Gatekeeper:
         for tried in range(TRIES):
             try:
                 decision = self._judge(signal, opening, carried, self._clock(), looked=not tried and self._crowd.looked())
+                decision.sender = sender
                 check_body(decision.opening, body)
                 walk = await self._admission(decision, body, deliver_to)
                 await self._crowd.gather()
@@ -453,7 +454,7 @@ class Gatekeeper:
         self.counts["gate_refused"] += 1
         if not self.rates.records(bytes(kid), sender):
             return Verdict(word="refused")
-        walk = unbelieved(word, key=bytes(kid), carried=carried, signal_hash=sha256(signal), now_ns=self._clock())
+        walk = unbelieved(word, key=bytes(kid), carried=carried, signal_hash=sha256(signal), now_ns=self._clock(), sender=sender)
         receipt = await self._effects.run(walk)
         return Verdict(word="refused", entry=receipt.index)
 

@@ -36,6 +36,7 @@ class Decision:
 
     `reason`: the ledger's word for a verdict that is not `allow`; `why`: one line for people, without clear values.
     `judgement`: every voice, where the verdict needed more than a look.  `raw_place`: the field of its opening, `[salt, value]`.
+    `sender`: who handed it in at the socket, as the kernel says: `uid 1000`.
     `weighed`: layers and rights have judged it; without that nothing is known of its place either.
     """
 
@@ -46,6 +47,7 @@ class Decision:
     verdict: Verdict
     now_ns: int
     carried: Asker | None = None
+    sender: bytes = b""
     reason: str | None = None
     why: str = ""
     reduced: bool = False
@@ -132,6 +134,7 @@ def admission(
             depth=link.depth,
             context=decision.context,
             scope=decision.scope,
+            ext=_ext(decision.sender, decision.carried),
             rule=(rejected.rule or None) if rejected is not None else None,
             facts=(rejected.facts[:MAX_FACTS] or None) if rejected is not None else None,
             **about,
@@ -196,7 +199,9 @@ def admission(
     return Admitted(decision=decision, receipt=receipts[0], proposal=receipts[-1] if decision.verdict is Verdict.HOLD else None)
 
 
-def unbelieved(word: str, *, key: bytes, carried: Asker | None, signal_hash: bytes | None, now_ns: int) -> Passage[Receipt]:
+def unbelieved(
+    word: str, *, key: bytes, carried: Asker | None, signal_hash: bytes | None, now_ns: int, sender: bytes = b""
+) -> Passage[Receipt]:
     """A signal that nobody believes and that names a known key: recorded with the word for why."""
     (receipt,) = yield Record(
         (
@@ -208,6 +213,7 @@ def unbelieved(word: str, *, key: bytes, carried: Asker | None, signal_hash: byt
                 signal_hash=signal_hash,
                 reason=word,
                 result="refused",
+                ext=_ext(sender, carried),
                 **_about(carried),
             ),
         )
@@ -218,3 +224,7 @@ def unbelieved(word: str, *, key: bytes, carried: Asker | None, signal_hash: byt
 
 def _about(carried: Asker | None) -> dict[str, Any]:
     return {} if carried is None else {"pairing": carried.pair, "session": carried.session, "pair": carried.pair}
+
+
+def _ext(sender: bytes, carried: Asker | None) -> dict[str, bytes] | None:
+    return {"sender": sender} if sender and carried is None else None
