@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tallystick.errors import Unavailable
 from tallystick.storage import schema
 from tallystick.storage.postings import COLUMNS, POSTED, find, mark_number, post
 
@@ -76,6 +77,17 @@ def test_few_places_are_numbers_and_many_are_bits(db: apsw.Connection) -> None:
         else:
             assert places == sum(1 << place for place in at).to_bytes(128, "little")
     assert {(col, value) for col, value, _, _ in rows} == set(VALUES)
+
+
+@pytest.mark.parametrize("places", [b"\0", bytes(127), bytes(129), b"\x04\0", bytes(5_000)])
+def test_a_damaged_row_is_named(tmp_path: Path, places: bytes) -> None:
+    """Places that cannot be: an odd length, a length between the two forms, a place outside the span."""
+    db = apsw.Connection(str(tmp_path / "x.sqlite"))
+    schema.create(db)
+    db.execute("INSERT INTO postings VALUES (1, 31, 0, ?)", (places,))
+    with pytest.raises(Unavailable, match="damaged"):
+        list(find(db, [[(1, 31)]], 0, POSTED))
+    db.close()
 
 
 def test_marks_have_rows_of_their_own(db: apsw.Connection) -> None:

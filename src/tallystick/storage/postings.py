@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import apsw
 
+from tallystick.errors import Unavailable
+
 POSTED: Final = 1024  # entries in a span
 # The columns of `entries` that are indexed, and their numbers in `postings`.
 COLUMNS: Final = {"kind": 1, "pairing": 2, "key": 3, "about": 4, "action": 5, "verdict": 6}
@@ -56,7 +58,7 @@ def post(db: apsw.Connection, span: int, rows: Sequence[Sequence[Any]]) -> None:
 
 
 def find(db: apsw.Connection, filters: Sequence[Filter], first: int, last: int, *, newest_first: bool = False) -> Iterator[int]:
-    """The entries from `first` up to `last`, both in whole spans, that agree with every filter. Raises: apsw.Error."""
+    """The entries from `first` up to `last`, both in whole spans, that agree with every filter. Raises: apsw.Error, Unavailable."""
     low, high = first // POSTED, -(-last // POSTED)
     window = _WINDOW
     while low < high:  # a few spans for who finds a page in them, ever more for who finds nothing
@@ -82,15 +84,22 @@ def find(db: apsw.Connection, filters: Sequence[Filter], first: int, last: int, 
 
 
 def _masks(db: apsw.Connection, choices: Filter, spans: tuple[int, int], among: Mapping[int, int] | None) -> dict[int, int]:
-    """For each span the places where a column has one of these values, a bit for each. `among`: only these spans."""
+    """For each span the places where a column has one of these values, a bit for each. `among`: only these spans.
+
+    Raises: apsw.Error; Unavailable when a row of the index is damaged.
+    """
     masks: dict[int, int] = {}
     for col, value in choices:
         for span, packed in db.execute(_ROWS, (col, value, *spans)):
             if among is None or span in among:
-                if len(packed) == _BITMAP_BYTES:
-                    mask = int.from_bytes(packed, "little")
-                else:
-                    mask = sum(map(_BIT, _NUMBERS[len(packed) >> 1](packed)))
+                try:
+                    mask = (
+                        int.from_bytes(packed, "little")
+                        if len(packed) == _BITMAP_BYTES
+                        else sum(map(_BIT, _NUMBERS[len(packed) >> 1](packed)))
+                    )
+                except (IndexError, struct.error):
+                    raise Unavailable("the ledger's index is damaged", "Run `tally verify`; `tally rebuild` may mend it.") from None
                 masks[span] = masks[span] | mask if span in masks else mask
     return masks
 
