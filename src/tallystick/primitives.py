@@ -19,12 +19,13 @@ from typing import Final, Protocol, Self
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem, x448, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem, x448
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.ciphers import aead
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
+from nacl.bindings import crypto_scalarmult, crypto_scalarmult_base, crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
 from nacl.exceptions import BadSignatureError
+from nacl.exceptions import RuntimeError as SodiumError
 
 from tallystick.errors import Malformed, Misuse, Unproven
 
@@ -152,27 +153,23 @@ class X25519KeyPair(_KeyPair):
 
     __slots__ = ("_private",)
 
-    def __init__(self, private: x25519.X25519PrivateKey) -> None:
+    def __init__(self, private: bytes) -> None:
         self._private = private
-        self.public = private.public_key().public_bytes_raw()
+        self.public = crypto_scalarmult_base(private)
 
     @classmethod
     def from_private(cls, private: bytes) -> Self:
         """The pair of a 32-byte private key; any 32 bytes will do. Raises: Misuse when it has another length."""
-        return cls(x25519.X25519PrivateKey.from_private_bytes(_sized(private, 32, "an X25519 private key")))
+        return cls(bytes(_sized(private, 32, "an X25519 private key")))
 
     def exchange(self, public: bytes) -> bytes:
         """The shared secret, 32 bytes. Raises: Malformed when `public` is not 32 bytes or the result would be all zero."""
+        if len(public) != 32:  # the library would read on
+            raise Malformed("an X25519 public key has 32 bytes")
         try:
-            return self._private.exchange(_x25519_point(public))
-        except ValueError:
-            raise Malformed("an X25519 public key of small order or wrong length") from None
-
-
-@lru_cache(maxsize=8192)
-def _x25519_point(public: bytes) -> x25519.X25519PublicKey:
-    """The library's handle. Kept, because a handshake asks two or three times for the same key, and public keys are public."""
-    return x25519.X25519PublicKey.from_public_bytes(public)
+            return crypto_scalarmult(self._private, public)
+        except SodiumError:
+            raise Malformed("an X25519 public key of small order") from None
 
 
 class X448KeyPair(_KeyPair):
