@@ -29,6 +29,11 @@ class = "write"
 input_bytes = 100
 cwd = "FOLDER"
 
+[verbs.slow]
+argv = ["/bin/sleep", "1000"]
+class = "write"
+timeout_s = 1000
+
 [verbs.reboot]
 argv = ["/bin/sh", "-c", "echo down >> rebooted"]
 cwd = "FOLDER"

@@ -1,5 +1,6 @@
 """Held signals at a house that runs: approved, judged anew, carried out once; and every approval that is none."""
 
+import asyncio
 import json
 import time
 from pathlib import Path
@@ -385,5 +386,28 @@ def test_a_program_that_may_is_run(tmp_path: Path) -> None:
             verdict = await desk.ask(trusted.sign("sensor", action, verb, target=("POST", f"/v1/verbs/{verb[5:]}"), body=b""))
             assert not verdict.allowed
         assert not (tmp_path / "rebooted").exists()
+
+    with_desk(tmp_path, act)
+
+
+def test_a_program_that_takes_its_time_holds_nobody_up(tmp_path: Path) -> None:
+    """Others are carried out meanwhile; a house that stops ends it and says so, and calls nothing unknown."""
+
+    async def act(desk: Desk) -> None:
+        agent = desk.introduce("agent")
+        slow = await desk.ask(agent.sign("sensor", "write", "verb.slow", target=("POST", "/v1/verbs/slow")))
+        write = await desk.put(agent)
+        waiting = asyncio.ensure_future(desk.approve(slow.proposal or 0))
+        while desk.state(slow.proposal or 0)[0] != "begun":
+            await asyncio.sleep(0.02)
+        other = Desk(desk.here, desk.here.visit("owner"), desk.folder)
+        assert (await other.approve(write)).status == 200
+        assert desk.state(write) == ("ended", "released")
+        assert desk.state(slow.proposal or 0)[0] == "begun"
+        await desk.here.house.deciding.close()
+        await waiting
+        assert desk.state(slow.proposal or 0) == ("ended", "released")
+        assert desk.events(Kind.EFFECT_FAILED)[-1].text("reason") == "stopped"
+        assert desk.store.open_effects() == ()
 
     with_desk(tmp_path, act)

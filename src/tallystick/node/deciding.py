@@ -1,7 +1,7 @@
 """The inbox's part of a running house: named programs, what is held and released, and who is told of what waits."""
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tallystick.errors import TallyError
 from tallystick.node.door import Route
@@ -14,6 +14,8 @@ from tallystick.rights.verb import VERBS, is_named
 
 if TYPE_CHECKING:
     from tallystick.node.house import House
+
+REST_S: Final = 4.0  # a program that is told to end has two seconds
 
 log = logging.getLogger("tallystick")
 
@@ -54,6 +56,8 @@ class Deciding:
             except TallyError as error:
                 log.warning("what has waited too long waits on", extra={"reason": error.message})
 
-    def close(self) -> None:
-        """Start nothing more, and end what runs: what becomes of it is recorded while sessions end."""
+    async def close(self) -> None:
+        """Start nothing more, and end what runs: what becomes of it is recorded."""
         self.runner.programs.stop()
+        if self.releases is not None:
+            await self.releases.rest(REST_S)

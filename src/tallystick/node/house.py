@@ -130,7 +130,7 @@ class House:
     async def stop(self) -> None:
         """Take no more knocks, let what is under way end, record it."""
         self.stopping = True
-        self.deciding.close()
+        await self.deciding.close()
         if self._doorstep is not None:
             self._doorstep.close()
         await self.gate.close()

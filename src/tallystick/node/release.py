@@ -5,7 +5,7 @@
     outcome = await releases.perform(...)                           # for a signal that was allowed at once
 
 One proposal is carried out at a time, in the order in which they were approved: of two writes to one file the second is judged by what
-the first has left there.
+the first has left there. A program runs on beside the others, for it may take its time.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ from tallystick.passage.signal import Done
 from tallystick.primitives import sha256
 from tallystick.rights.approval import HELD, Waiting, check_approval, check_held
 from tallystick.rights.statement import SignalApprove, SignalDeny
+from tallystick.rights.verb import is_named
 from tallystick.rights.verdict import Verdict
 from tallystick.storage.gaterows import ProposalRow, SignalRow
 
@@ -61,6 +62,7 @@ class Releases:
         self._keeper = keeper
         self._acts = Acts(house)
         self._turn = asyncio.Lock()
+        self._working: set[asyncio.Task[None]] = set()
 
     # --- What the gate asks ----------------------------------------------------------------------------------------------
 
@@ -102,7 +104,7 @@ class Releases:
         items = check_approval(statement, waiting={entry: _waiting(row) for entry, row in rows.items()}, now_ns=now_ns)
         subject = self._subject(statement, [rows[item.entry] for item in items], now_ns)
         receipt = await self._house.effects.run(passage.approved(statement, items, subject=subject, signed=signed, now_ns=now_ns))
-        work = self._house.spawn(self._release([item.entry for item in items]))
+        work = self._begin([item.entry for item in items])
         # A program that is let go may take its time: whoever approved it need not wait, the inbox tells.
         await asyncio.wait((work,), timeout=ANSWER_S)
         return receipt
@@ -155,7 +157,18 @@ class Releases:
             # Its effect was ended or became unknown when the ledger was settled; it is not begun again.
             await self._end(row.entry, passage.RELEASED)
         if approved := [row.entry for row in gate.proposals("approved", limit=MAX_LOOKED)]:
-            self._house.spawn(self._release(approved))
+            self._begin(approved)
+
+    async def rest(self, seconds: float) -> None:
+        """The house stops: let what is being carried out come to its end, so that nobody needs to call it unknown."""
+        if self._working:
+            await asyncio.wait(set(self._working), timeout=seconds)
+
+    def _begin(self, entries: list[int]) -> asyncio.Task[None]:
+        work = self._house.spawn(self._release(entries))
+        self._working.add(work)
+        work.add_done_callback(self._working.discard)
+        return work
 
     async def lapse(self) -> None:
         """End what has waited too long. Called now and then."""
@@ -169,11 +182,13 @@ class Releases:
             await self._end(entry, passage.EXPIRED)
 
     async def _release(self, entries: list[int]) -> None:
+        programs: list[asyncio.Task[None]] = []
         for entry in entries:
             async with self._turn:
                 for _ in range(TRIES):
                     try:
-                        await self._release_one(entry)
+                        if (running := await self._release_one(entry)) is not None:
+                            programs.append(running)
                         break
                     except Refused as error:
                         # A key behind it was revoked between the judgement and the entry: judged once more, it will be void.
@@ -181,31 +196,32 @@ class Releases:
                     except TallyError as error:
                         log.warning("an approved proposal stays where it is", extra={"reason": error.message})
                         break
+        await asyncio.gather(*programs, return_exceptions=True)
 
-    async def _release_one(self, entry: int) -> None:
-        """Judge one anew, then carry it out, return it to the inbox, or end it."""
+    async def _release_one(self, entry: int) -> asyncio.Task[None] | None:
+        """Judge one anew, then carry it out, return it to the inbox, or end it. Returns: a program that was let go and runs."""
         store = self._house.machine.store
         row = store.gate.proposal(entry)
         if row is None or row.state != "approved":
-            return
+            return None
         signal = self._signal(row)
         raw = None if signal is None else store.opening(signal.entry)
         approval = None if row.approved is None else store.entry(row.approved)
         if signal is None or raw is None:
             await self._end(entry, passage.VOID)  # its opening was erased: nobody knows any more what it asks for
-            return
+            return None
         if approval is not None and self._house.clock() >= approval.event.number("expires"):
             await self._end(entry, passage.EXPIRED)
-            return
+            return None
         opening = parse_opening(raw)
         found = self._keeper.recheck(row, signal)
         if found.verdict is Verdict.REFUSE:
             await self._end(entry, passage.VOID)
-            return
+            return None
         body = None if row.body is None else store.opening(entry)
         if row.body is not None and body is None and row.body != sha256(b""):
             await self._end(entry, passage.VOID)  # what it would write was erased
-            return
+            return None
         if row.body == sha256(b""):
             body = b""
         renewed = await self._renewed(row, signal, opening, body, found.reason)
@@ -213,8 +229,11 @@ class Releases:
             await self._return(renewed)
         elif not is_ours(signal.verb):
             await self._end(entry, passage.RELEASED)
+        elif is_named(signal.verb):
+            return self._house.spawn(self._carry_out(row, signal, opening, body))
         else:
             await self._carry_out(row, signal, opening, body)
+        return None
 
     async def _renewed(
         self, row: ProposalRow, signal: SignalRow, opening: Opening, body: bytes | None, reason: str, *, at_all_events: bool = False
