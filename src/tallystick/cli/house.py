@@ -175,12 +175,17 @@ def _show_status(result: Result, out: Out) -> None:
             ("ledger", counted(result["entries"], "entry") + (f", root {result['root'][:SHORT_KEY]}" if result["root"] else "")),
             ("published", _shown_publication(result)),
             ("CLOSED", f"{result['closed']}. See `tally restore --help`." if result["closed"] else ""),
+            ("PLAN", _shown_plan(result["plan_not_taken"])),
             ("disk", _shown_space(result)),
             ("inbox", f"{result['open_proposals']} waiting: `tally inbox`" if result["open_proposals"] else ""),
         ]
     )
     out.line()
     _show_pairs(result, out)
+
+
+def _shown_plan(not_taken: list[str]) -> str:
+    return f"fewer layers are configured for {', '.join(not_taken)}, and not taken: `tally plan`" if not_taken else ""
 
 
 def _show_pairs(result: Result, out: Out) -> None:

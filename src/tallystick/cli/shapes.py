@@ -213,6 +213,7 @@ SHAPES: Final[Mapping[str, Shape]] = {
         "open_proposals": NUMBER,
         "free_bytes": NUMBER,  # of the disk the home lies on
         "least_bytes": MAYBE_NUMBER,  # with less no commands of pairs are taken; null for a client
+        "plan_not_taken": TEXTS,  # classes for which fewer layers are configured than the record holds: `tally plan`
         "pairs": (PAIR,),
     },
     "status --house": {

@@ -113,6 +113,7 @@ def _handlers(house: House, witnesses: Witnesses) -> Mapping[str, Any]:
             "entries": size,
             "root": root.hex(),
             **published_json(house.publisher.state()),
+            "plan_not_taken": house.gate.plan_json()["plan_not_taken"],
             "open_proposals": len(store.inbox()),
             "pairs": await asyncio.to_thread(pairs_view, house),
         }

@@ -49,8 +49,15 @@ def status(settings: Settings) -> dict[str, Any]:
             "open_proposals": running.get("open_proposals", sum(item.kind == "pairing" for item in machine.store.inbox()) if house else 0),
             "free_bytes": machine.reserve.free(),
             "least_bytes": settings.reserve_mib << 20 if house else None,
+            "plan_not_taken": running.get("plan_not_taken", _not_taken(machine) if house and settings.auth_layers else []),
             "pairs": pairs,
         }
+
+
+def _not_taken(machine: Machine) -> list[str]:
+    from tallystick.node.gatehouse import settled_plan  # most machines configure no layers: they need not load the gate for this
+
+    return list(settled_plan(machine.store, machine.settings).not_taken)
 
 
 def _remembered(machine: Machine, pair: bytes) -> dict[str, Any]:
