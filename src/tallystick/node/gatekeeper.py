@@ -24,7 +24,7 @@ from tallystick.gate.gate import CLEAN, Seen, layers_for
 from tallystick.gate.gate import judge as walk_layers
 from tallystick.gate.opening import BodyDigest, Opening, open_signal, parse_opening
 from tallystick.gate.plan import Layers, Plan, plan_of
-from tallystick.gate.provenance import COMPLETED, NOTHING, OUT_OF_NOWHERE, Link, Unlinked, check_reference, link
+from tallystick.gate.provenance import NOTHING, OUT_OF_NOWHERE, Link, Unlinked, check_reference, link
 from tallystick.gate.question import Candidate, Evidence, GateLayer, Layer
 from tallystick.gate.signal import EntryRef, ProvenSignal, Signal, parse_signal
 from tallystick.keys import KeyId, Signer
@@ -136,12 +136,12 @@ class Gatekeeper:
         """
         return self._judge(signal, opening, carried, self._clock() if now_ns is None else now_ns)
 
-    def _judge(self, signal: bytes, opening: bytes, carried: Asker | None, now_ns: int, *, looked: bool = False) -> Decision:
-        """`looked`: in this very turn of the loop the ledger was read already; whether the number is taken the entry will say."""
+    def _judge(self, signal: bytes, opening: bytes, carried: Asker | None, now_ns: int, *, crowd: Crowd | None = None) -> Decision:
+        """`crowd`: whose first in each turn of the loop reads the ledger for all; whether the number is taken the entry will say."""
         unproven = parse_signal(signal)
         claims = unproven.claims
         taken = None
-        if not looked:
+        if crowd is None or not crowd.looked():  # asked only by who will look: what cannot be read is nobody's first
             taken = self._store.signal_seen(unproven.kid, claims.stream, claims.n)
             self._refresh()
         key = self._memory.key(unproven.kid)
@@ -168,8 +168,8 @@ class Gatekeeper:
             raw_place=raw_place,
         )
         try:
-            if claims.prev or claims.signal_class.partition("/")[0] in COMPLETED:
-                decision.link, decision.context = self._link(proven)
+            if claims.prev or key.hears:
+                decision.link, decision.context = self._link(proven, key)
         except Unlinked as error:
             decision.reason, decision.why = error.word, error.message
             return decision
@@ -260,7 +260,7 @@ class Gatekeeper:
         if len(self._verbs) < MAX_VERBS and not is_named(claims.verb):
             self._verbs.add((claims.verb, claims.action))
 
-    def _link(self, signal: ProvenSignal) -> tuple[Link, tuple[int, int, bytes] | None]:
+    def _link(self, signal: ProvenSignal, key: Known) -> tuple[Link, tuple[int, int, bytes] | None]:
         """Who is behind it, and the context the house completes it by. Raises: Unlinked."""
         claims, memory = signal.claims, self._memory
         found: list[Behind | None] = []
@@ -271,7 +271,7 @@ class Gatekeeper:
             else:
                 found.append(memory.behind(reference))
         own, house = bytes(signal.kid), self._signer.public.key_id
-        if claims.signal_class.partition("/")[0] not in COMPLETED:
+        if not key.hears:
             return link(own, found, house), None
         context = self._store.gate.context(own)
         if context is None:
@@ -359,15 +359,18 @@ class Gatekeeper:
         *,
         carried: Asker | None = None,
         sender: bytes = b"",
+        recorded: Callable[[], object] | None = None,
     ) -> Verdict:
         """Judge a signal, record it with all that was seen, do what it asks of the house itself if it may, then tell.
 
         Args: body: the bytes its body commitment names; kept where the signal is held.  deliver_to: the keys that are given its
             content if it is allowed: it becomes part of their context.  sender: whoever hands it in; each has buckets of its own, for
-            naming a key is no proof of having it.
+            naming a key is no proof of having it.  recorded: called once it is in the ledger: what it asks for may take an hour.
         Raises: Malformed: not a signal, or not with this opening and body.  Unavailable: nothing was recorded and nothing may happen.
         """
         found = await self._admitted(signal, opening, body, deliver_to, carried, sender)
+        if recorded is not None:
+            recorded()
         if isinstance(found, Verdict):
             return found
         decision, done = found.decision, None
@@ -384,7 +387,7 @@ class Gatekeeper:
         changed: Refused | None = None
         for tried in range(TRIES):
             try:
-                decision = self._judge(signal, opening, carried, self._clock(), looked=not tried and self._crowd.looked())
+                decision = self._judge(signal, opening, carried, self._clock(), crowd=None if tried else self._crowd)
                 decision.sender = sender
                 check_body(decision.opening, body)
                 walk = await self._admission(decision, body, deliver_to)

@@ -12,6 +12,7 @@ from typing import Final
 from tallystick.facts.fact import KnownKey
 from tallystick.gate.crypto import may_speak_as
 from tallystick.gate.plan import Layers
+from tallystick.gate.provenance import COMPLETED
 from tallystick.gate.question import Evidence, GateLayer, Question, SliceQuestion
 from tallystick.gate.signal import Signal
 from tallystick.keys import KeyId, PublicKey
@@ -43,6 +44,8 @@ class Known:
     rights: Rights
     admin: bool
     schedules: tuple[str, ...]
+    hears: bool = False
+    """Whether it may speak as a skill, tool or model: then the house completes what is behind everything it signs."""
     accepted: set[str] = field(default_factory=set)
     """Classes that layer 1 has let it speak as."""
     plain: dict[tuple[str, str, bool | str, tuple[bytes, ...]], bool] = field(default_factory=dict)
@@ -129,7 +132,8 @@ class GateMemory:
         classes = frozenset((*known.classes, *(word for grant in grants for word in grant.classes)))
         schedules = (known.schedule, *(grant.schedule for grant in grants))
         admin = known.kind == "human" and "admin" in known.actions
-        found = Known(known, row.public, classes, rights, admin, schedules if all(schedules) else ())
+        hears = known.kind == "source" and any(word.partition("/")[0] in COMPLETED for word in classes)
+        found = Known(known, row.public, classes, rights, admin, schedules if all(schedules) else (), hears)
         self._keys[bytes(kid)] = found
         return found
 

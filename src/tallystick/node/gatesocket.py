@@ -174,7 +174,14 @@ class GateServer:
         if (waiting := self._turns.enter(request, sender)) is not None:
             await self._turns.wait(request, waiting)
         try:
-            return await self._keeper.admit(request.signal, request.opening, request.body, request.deliver_to, sender=sender)
+            return await self._keeper.admit(
+                request.signal,
+                request.opening,
+                request.body,
+                request.deliver_to,
+                sender=sender,
+                recorded=lambda: self._turns.leave(request),  # a program that runs for an hour holds nobody's turn
+            )
         finally:
             self._turns.leave(request)
 

@@ -1,0 +1,58 @@
+"""Where the parts of the gate meet: what one takes for looked at by another."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tallystick.keys import sign1
+from tallystick.ledger.event import Event, Kind
+from tests.node.gate_scene import GateScene, gate_scene, run
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[GateScene]:
+    with gate_scene(tmp_path / "house") as found:
+        yield found
+
+
+def test_rubbish_does_not_look_at_the_ledger_for_those_behind_it(scene: GateScene) -> None:
+    """The first of a turn reads what changed, for all of them. What cannot be read is no first: a withdrawn right would go on."""
+    scene.introduce("agent", "sensor")
+    granted = scene.record(
+        Event.of(
+            Kind.GRANT, scene.now_ns, "pair", key=bytes(scene.human.public.key_id), subject=bytes(scene.kid("agent")), actions=("write",)
+        )
+    )
+    keeper = scene.keeper()
+    first, second = (scene.sign("agent", "sensor", "write", "door.open") for _ in range(2))
+    assert run(keeper.admit(first.raw, first.opening)).allowed
+    scene.record(Event.of(Kind.GRANT_WITHDRAWN, scene.now_ns, "local", entry=granted))
+    rubbish = sign1(scene.key("agent"), b"\xa0")
+
+    async def together() -> Any:
+        return await asyncio.gather(keeper.admit(rubbish, b""), keeper.admit(second.raw, second.opening), return_exceptions=True)
+
+    assert run(together())[1].held
+
+
+def test_who_may_speak_as_a_model_is_completed_whatever_it_speaks_as(scene: GateScene) -> None:
+    """A key with the classes llm and sensor does not shed what it heard by calling itself a sensor."""
+    scene.introduce("feed", "feed", actions=("metadata", "read", "propose"))
+    scene.introduce("agent", "llm", "sensor", actions=("metadata", "read", "propose", "write"))
+    keeper, kid = scene.keeper(), bytes(scene.kid("agent"))
+    for word in ("llm", "sensor"):
+        signed = scene.sign("agent", word, "write", "door.open")
+        assert run(keeper.admit(signed.raw, signed.opening)).held, word
+    scene.record(Event.of(Kind.CONTEXT_BEGUN, scene.now_ns, "gate", subject=kid))
+    signed = scene.sign("agent", "sensor", "write", "door.open")
+    assert run(keeper.admit(signed.raw, signed.opening)).allowed
+    heard = scene.sign("feed", "feed", "read", "news.item")
+    assert run(keeper.admit(heard.raw, heard.opening, deliver_to=(kid,))).allowed
+    signed = scene.sign("agent", "sensor", "write", "door.open")
+    verdict = run(keeper.admit(signed.raw, signed.opening))
+    row = scene.machine.store.entry(verdict.entry)
+    assert verdict.held and row is not None
+    assert row.event.get("signers") == (bytes(scene.kid("feed")),)
