@@ -72,6 +72,8 @@ LINES: dict[str, list[str]] = {
     "key resume": ["key", "resume", "front-door", "--passphrase-fd", "RECOVERY"],
     "grant": ["grant", "front-door", "--class", "sensor/camera", "--action", "write", "--expires", "30d"],
     "grant withdraw": ["grant", "withdraw", "1207"],
+    "context begin": ["context", "begin", "agent"],
+    "context end": ["context", "end", "#7", "--house", "attic"],
     "fact add": ["fact", "add", "firmware", "1.4.2", "--key", "front-door", "--until", "7d"],
     "fact ls": ["fact", "ls", "--all"],
     "fact withdraw": ["fact", "withdraw", "1207"],
@@ -138,7 +140,7 @@ def test_every_command_has_a_promised_shape_and_a_line_here() -> None:
 
 def test_the_interface_names_every_command_that_needs_the_node() -> None:
     """`Commands` has one function for each command, some for an option of one, and no more."""
-    groups = "^(key|log|migrate|verb|witness|grant|fact|rights|plan)_"
+    groups = "^(key|log|migrate|verb|witness|grant|fact|context|rights|plan)_"
     functions = {re.sub(groups, r"\1 ", name).replace("_", "-") for name in vars(Commands) if name[0] != "_"}
     assert functions - set(OPTIONS) == set(ALL) - OWN and set(OPTIONS) < functions
 

@@ -95,9 +95,18 @@ def test_an_effect_that_nobody_knows_of_stays_open() -> None:
 @pytest.mark.parametrize("failure", [Unavailable("no disk"), Refused("seen before"), Unproven("fork")], ids=repr)
 def test_what_is_not_recorded_is_not_done(effect: str | None, failure: TallyError) -> None:
     """No receipt, no handler."""
-    walked = run("archive.rm", effect=effect, recorded=[failure])
-    assert [step.split()[0] for step in walked.steps] == ["Record"]
+    walked = run("archive.rm", effect=effect, recorded=[failure, failure])
+    assert {step.split()[0] for step in walked.steps} == {"Record"}
     assert walked.error is failure
+
+
+@pytest.mark.parametrize("effect", [None, "archive.rm"])
+def test_what_falls_between_judgement_and_entry_is_recorded_as_refused(effect: str | None) -> None:
+    """The pair was severed meanwhile: the ledger takes no `allow`, and keeps the signal with its refusal."""
+    walked = run("archive.rm", effect=effect, recorded=[Refused("this pair does not stand any more")])
+    assert [step.split()[0] for step in walked.steps] == ["Record", "Record"]
+    assert [event.text("verdict") for event in walked.recorded if event.kind is Kind.SIGNAL] == ["allow", "refuse"]
+    assert isinstance(walked.error, RefusedCommand) and "does not stand any more" in walked.error.message
 
 
 def test_an_effect_whose_end_cannot_be_recorded_is_not_answered() -> None:

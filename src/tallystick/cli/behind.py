@@ -249,6 +249,12 @@ class Commands(Protocol):
     def key_resume(self, settings: Settings, *, key: str, house: str, passphrase: Passphrase) -> Result:
         """A suspended key stands again."""
 
+    def context_begin(self, settings: Settings, *, key: str, house: str, passphrase: Passphrase) -> Result:
+        """The context of a model, tool or skill begins."""
+
+    def context_end(self, settings: Settings, *, key: str, house: str, passphrase: Passphrase) -> Result:
+        """The context of a model, tool or skill ends."""
+
     def grant(
         self,
         settings: Settings,

@@ -22,7 +22,7 @@ REFUSED = 1
 @click.option("--body", metavar="FILE", help="Its content, at most 1,000,000 bytes; - for standard input.")
 @click.option("--place", metavar="PLACE", help="Where it was made: LATITUDE,LONGITUDE[,METRES] in degrees, or a name.")
 @click.option("--prev", multiple=True, metavar="REFERENCE", help="A signal that brought it about; more than one may be named.")
-@click.option("--deliver-to", multiple=True, metavar="KEYID", help="Whom its content is given to, if it is allowed (at the house itself).")
+@click.option("--deliver-to", multiple=True, metavar="KEY", help="Whom its content is given to, if it is allowed (at the house itself).")
 @click.option("--house", default="", metavar="NAME", help="The house, where this machine is paired with several.")
 def emit_signal(
     call: Call,
@@ -61,6 +61,8 @@ def emit_signal(
 def _show(result: Result, out: Out) -> None:
     where = "" if result["entry"] is None else f", entry {result['entry']}"
     out.line(f"{result['verdict']}{where}")
+    if result["verdict"] != "refused":
+        out.line(f"reference {result['reference']}")
     if result["status"] is not None:
         out.line(f"The house did it: {result['status']}.")
     if result["proposal"] is not None:

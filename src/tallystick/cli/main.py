@@ -63,6 +63,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
     "Who may what": {
         "grant": Entry("granting", "grant", "Sign a source key into existence, or one more row for it."),
         "grant withdraw": Entry("granting", "withdraw", "Take a row or an advance approval back."),
+        "context": Entry("context", "context", "Begin and end what is behind a model, tool or skill."),
         "fact": Entry("fact", "fact", "State, list and withdraw facts."),
         "rights": Entry("rights", "rights", "Show who may what, and why."),
         "plan": Entry("rights", "plan", "Show which layers judge which class."),

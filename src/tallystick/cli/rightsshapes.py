@@ -101,6 +101,8 @@ RIGHTS: Final[Mapping[str, Shape]] = {
     "key resume": {"key": TEXT, "number": NUMBER, "label": TEXT, "entry": NUMBER},
     "grant": {"key": TEXT, "number": NUMBER, "label": TEXT, "entry": NUMBER, "introduced": SWITCH},
     "grant withdraw": {"withdrawn": TEXT, "entry": NUMBER},
+    "context begin": {"key": TEXT, "number": NUMBER, "label": TEXT, "entry": NUMBER},
+    "context end": {"key": TEXT, "number": NUMBER, "label": TEXT, "entry": NUMBER},
     "fact add": {"predicate": TEXT, "personal": SWITCH, "entry": NUMBER},
     "fact ls": {"house": TEXT, "facts": (FACT,)},
     "fact withdraw": {"fact": NUMBER, "entry": NUMBER},

@@ -199,33 +199,18 @@ def command(
     elif verb in ADMIN_ONLY and asker.cap is not PairType.ADMIN:
         reason = f"only an ADMIN pair may ask {verb}"
     if reason is not None:
-        (receipt,) = yield Record(
-            (
-                Event.of(
-                    Kind.SIGNAL,
-                    now_ns,
-                    "pair",
-                    signal=cmd.signal.raw,
-                    verdict=Verdict.REFUSE.word,
-                    result="refused",
-                    reason="rights",
-                    **common,
-                ),
-            ),
-            (cmd.opening,),
-        )
-        raise RefusedCommand(reason, receipt, stated.hint if isinstance(stated, TallyError) else "")
+        yield from _refuse(cmd, common, reason, stated.hint if isinstance(stated, TallyError) else "", now_ns)
     # `depth`: the ledger takes it only if key and pair still stand at its very entry (docs/spec/state.md, section 6).
     allowed = Event.of(Kind.SIGNAL, now_ns, "pair", signal=cmd.signal.raw, verdict="allow", depth=0, **common)
     about: dict[str, Any] = {"pairing": asker.pair, "session": asker.session}
     if effect is None:
-        (receipt,) = yield Record((allowed,), (cmd.opening,), looking=True)
+        (receipt,) = yield from _allow(cmd, common, Record((allowed,), (cmd.opening,), looking=True), now_ns)
         done: Done = yield Perform(verb or "", receipt)
         yield Later((_answer(done, receipt, about),))
         return Passed(receipt=receipt, done=done)
     actor, asked = ("pair", stated.signed.fields()) if isinstance(stated, Stated) else ("house", about)
     begun_event = Event.of(Kind.EFFECT_BEGUN, now_ns, actor, effect=effect, signal_hash=cmd.signal.reference, **asked)
-    receipt, begun = yield Record((allowed, begun_event), (cmd.opening, None))
+    receipt, begun = yield from _allow(cmd, common, Record((allowed, begun_event), (cmd.opening, None)), now_ns)
     done = yield Perform(verb or "", receipt, begun)
     status = done.status if done.ended is None else done.ended
     if done.error is None:
@@ -244,6 +229,25 @@ def command(
         end = Event.of(Kind.EFFECT_FAILED, done.now_ns, entry=begun.index, status=status, reason=why, result="failed", **about)
     yield Record((end, _answer(done, receipt, about)))
     return Passed(receipt=receipt, done=done)
+
+
+def _allow(cmd: Command, common: Mapping[str, Any], record: Record, now_ns: int) -> Passage[tuple[Receipt, ...]]:
+    """The record of what is allowed; where key or pair fell between the judgement and the entry, it is recorded as refused."""
+    try:
+        receipts: tuple[Receipt, ...] = yield record
+    except Refused as error:
+        yield from _refuse(cmd, common, error.message, "", now_ns)
+        raise AssertionError("a refusal was recorded and nothing raised") from None
+    return receipts
+
+
+def _refuse(cmd: Command, common: Mapping[str, Any], reason: str, hint: str, now_ns: int) -> Passage[None]:
+    """Raises: RefusedCommand, once it is recorded."""
+    event = Event.of(
+        Kind.SIGNAL, now_ns, "pair", signal=cmd.signal.raw, verdict=Verdict.REFUSE.word, result="refused", reason="rights", **common
+    )
+    (receipt,) = yield Record((event,), (cmd.opening,))
+    raise RefusedCommand(reason, receipt, hint)
 
 
 def _answer(done: Done, receipt: Receipt, about: Mapping[str, Any]) -> Event:

@@ -17,6 +17,7 @@ from tallystick.node.gateframe import Admit, write_request
 from tallystick.node.gatewords import Verdict
 from tallystick.node.localhouse import open_house
 from tallystick.node.machine import Machine
+from tallystick.node.rightsview import find_key
 from tallystick.node.settings import Settings
 from tallystick.node.speaking import SignalSource, SignedSignal
 from tallystick.pair.pairing import Role
@@ -62,7 +63,6 @@ def emit(
         "place": None if place is None else _place(place),
         "prev": tuple(_reference(each) for each in prev),
     }
-    delivered = tuple(bytes(KeyId.parse(each)) for each in deliver_to)
 
     def sign(source: SignalSource) -> SignedSignal:
         return source.sign(signal_class, action, verb, **said)
@@ -73,12 +73,13 @@ def emit(
         if house_id is None:
             raise AssertionError("a client's half names its house")
         source = _source(machine, key, house_id)
+        if row is not None and deliver_to:
+            raise Misuse("a pair fills no context", "the proxy of the house does")
+        delivered = tuple(bytes(find_key(machine.store, each).key_id) for each in deliver_to)
 
         async def over_the_pair() -> Verdict:
             if row is None:
                 raise AssertionError("only a client goes over its pair")
-            if delivered:
-                raise Misuse("a pair fills no context", "the proxy of the house does")
             async with await HouseSession.open(machine, row) as session:
                 source.clock = session.now_ns
                 signal.append(sign(source))

@@ -21,7 +21,9 @@ from tallystick.node import rightsanswers as answers
 from tallystick.node.client import HouseSession
 from tallystick.node.commands.here import at_the_house, run
 from tallystick.node.commands.where import Passphrase, open_human, submit, the_house
+from tallystick.node.localhouse import open_house
 from tallystick.node.machine import Machine
+from tallystick.node.rightsview import find_key
 from tallystick.node.settings import Settings
 from tallystick.pair.message import LABEL_FORM
 from tallystick.pair.statement import ACTIONS, KeyResume
@@ -29,6 +31,8 @@ from tallystick.pair.statement import Statement as PairStatement
 from tallystick.rights.statement import (
     COMPROMISED,
     RETIRED,
+    ContextBegin,
+    ContextEnd,
     FactAdd,
     FactWithdraw,
     GatePlan,
@@ -156,6 +160,43 @@ def key_resume(settings: Settings, *, key: str, house: str, passphrase: Passphra
         return KeyResume(key=KeyId.parse(found["key"])), None, {"key": found["key"], "number": found["number"], "label": found["label"]}
 
     return _sign(settings, house, passphrase, prepare)
+
+
+def context_begin(settings: Settings, *, key: str, house: str, passphrase: Passphrase) -> dict[str, Any]:
+    """The context of a model, tool or skill begins: at the house itself by its own user, elsewhere signed by a human key."""
+    return _context(settings, key, ends=False, house=house, passphrase=passphrase)
+
+
+def context_end(settings: Settings, *, key: str, house: str, passphrase: Passphrase) -> dict[str, Any]:
+    """The context of a model, tool or skill ends."""
+    return _context(settings, key, ends=True, house=house, passphrase=passphrase)
+
+
+def _context(settings: Settings, key: str, *, ends: bool, house: str, passphrase: Passphrase) -> dict[str, Any]:
+    if not house and at_the_house(settings):
+        return _context_here(settings, key, ends=ends)
+
+    async def prepare(_: Machine, session: HouseSession) -> Prepared:
+        found = await _detail(session, key)
+        key_id = KeyId.parse(found["key"])
+        return (
+            ContextEnd(key=key_id) if ends else ContextBegin(key=key_id),
+            None,
+            {name: found[name] for name in ("key", "number", "label")},
+        )
+
+    return _sign(settings, house, passphrase, prepare)
+
+
+def _context_here(settings: Settings, key: str, *, ends: bool) -> dict[str, Any]:
+    with Machine.open(settings) as machine:
+        row = find_key(machine.store, key)
+
+    async def work() -> int:
+        async with open_house(settings.home) as gate:
+            return await (gate.end_context(row.key_id) if ends else gate.begin_context(row.key_id))
+
+    return {"key": str(row.key_id), "number": row.number, "label": row.label, "entry": run(work())}
 
 
 def grant_withdraw(settings: Settings, *, grant: str, house: str, passphrase: Passphrase) -> dict[str, Any]:
