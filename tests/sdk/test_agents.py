@@ -210,7 +210,7 @@ def test_the_order_of_gates_and_what_they_see(home: Path) -> None:
             dispatcher.gate(699, gate("first"))
             dispatcher.gate(500, gate("second"))
             dispatcher.gate(500, gate("third"))
-            dispatcher.on("camera.count", lambda signal, count: count + 1, parse=parse)
+            dispatcher.on("camera.count", lambda signal, count: count + 1, action="read", parse=parse)
             with pytest.raises(Misuse):
                 dispatcher.on("camera.count", lambda signal, count: None)
             done = await dispatcher.dispatch(camera.sign("sensor/camera", "read", "camera.count", body=b"41"))

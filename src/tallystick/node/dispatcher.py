@@ -3,6 +3,7 @@
     dispatcher = Dispatcher(house)
     dispatcher.gate(500, working_hours)                        # an application's own gate: after authentication, never before
     dispatcher.on("door.close", close_door, parse=read_door)   # `parse` looks at the body after every gate
+    dispatcher.on("door.look", look, action="read")            # what a handler does is the application's word, not its caller's
     outcome = await dispatcher.dispatch(signal)
 
 One gate authenticates: vector 0, at priority 700. It runs first. Nothing is registered at 700 or above, it cannot be taken out or put
@@ -14,13 +15,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 
-from tallystick.errors import Misuse
+from tallystick.errors import Malformed, Misuse
+from tallystick.gate.signal import parse_signal
 from tallystick.node.gatewords import Verdict
 from tallystick.node.localhouse import LocalHouse
 from tallystick.node.speaking import SignedSignal
+from tallystick.rights.action import ActionClass
 
 AUTHENTICATION: Final = 700
 VECTOR: Final = 0
+_ACTIONS: Final = tuple(action.value for action in ActionClass)
 
 Check = Callable[[SignedSignal, Verdict], "str | Awaitable[str | None] | None"]
 """An application's gate: None lets the signal on, a text stops it and says why."""
@@ -40,7 +44,8 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dispatched:
-    """What became of a signal. `stopped_by`: the gate of the application that stopped it, and `why`.  `value`: of its handler."""
+    """What became of a signal. `stopped_by`: the gate of the application that stopped it, and `why` (by itself: the class is not the
+    handler's).  `value`: of its handler."""
 
     verdict: Verdict
     stopped_by: Gate | None = None
@@ -61,7 +66,7 @@ class Dispatcher:
     def __init__(self, house: LocalHouse) -> None:
         self.__house = house
         self.__checks: list[tuple[Gate, Check]] = []
-        self.__handlers: dict[str, tuple[Handler, Parse | None]] = {}
+        self.__handlers: dict[str, tuple[Handler, Parse | None, ActionClass]] = {}
 
     @property
     def gates(self) -> tuple[Gate, ...]:
@@ -80,22 +85,32 @@ class Dispatcher:
         self.__checks.sort(key=lambda row: -row[0].priority)
         return gate
 
-    def on(self, verb: str, handler: Handler, *, parse: Parse | None = None) -> None:
+    def on(self, verb: str, handler: Handler, *, action: str = ActionClass.WRITE, parse: Parse | None = None) -> None:
         """What is done for signals of a verb that were let through. `parse` reads the body; what it raises reaches who dispatches.
 
-        Raises: Misuse: the verb has its handler.
+        Args: action: the class of what it does. A signal that asks for the verb as another class is let through as that class, and this
+            is not that: it reaches neither gate nor handler.
+        Raises: Misuse: the verb has its handler; there is no such class.
         """
         if verb in self.__handlers:
             raise Misuse(f"{verb} has its handler already")
-        self.__handlers[verb] = (handler, parse)
+        if action not in _ACTIONS:
+            raise Misuse(f"there is no class of action {action!r}", "one of " + ", ".join(_ACTIONS))
+        self.__handlers[verb] = (handler, parse, ActionClass(action))
 
     async def dispatch(self, signal: SignedSignal, *, deliver_to: tuple[bytes, ...] = (), wait: bool = False) -> Dispatched:
         """Authenticate, ask the application's gates, read the body, handle.
 
         Args: wait: where the signal is held, wait for the human, and go on if it was released.
-        Raises: as `LocalHouse.admit`; what gates, `parse` and handlers raise: the signal goes no further then.
+        Raises: as `LocalHouse.admit`; Malformed: its `claims` are not those of its bytes.
+            What gates, `parse` and handlers raise: the signal goes no further then.
         """
+        if parse_signal(signal.raw).claims != signal.claims:
+            raise Malformed("the signal says other things than its bytes", "what is judged is what was signed")
         verdict = await self.__house.admit(signal, deliver_to=deliver_to)
+        found = self.__handlers.get(signal.claims.verb)
+        if found is not None and signal.claims.action != found[2].value:
+            return Dispatched(verdict=verdict, why=f"{signal.claims.verb} is of class {found[2].value} here")
         if verdict.held and wait and verdict.proposal is not None:
             decided = await self.__house.decision(verdict.proposal)
             if not decided.allowed:
@@ -107,10 +122,9 @@ class Dispatcher:
             why = await said if inspect.isawaitable(said) else said
             if why is not None:
                 return Dispatched(verdict=verdict, stopped_by=gate, why=str(why))
-        found = self.__handlers.get(signal.claims.verb)
         if found is None:
             return Dispatched(verdict=verdict)
-        handler, parse = found
+        handler, parse, _ = found
         given = signal.body if parse is None else parse(signal.body or b"")
         value = handler(signal, given)
         return Dispatched(verdict=verdict, handled=True, value=await value if inspect.isawaitable(value) else value)

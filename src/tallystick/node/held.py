@@ -20,6 +20,7 @@ from tallystick.node import answers
 from tallystick.primitives import sha256
 from tallystick.rights.action import ActionClass
 from tallystick.rights.approval import Item
+from tallystick.rights.grant import ANY
 from tallystick.rights.risk import risk_of
 from tallystick.rights.scope import Terms
 from tallystick.service.names import SafePath
@@ -194,6 +195,10 @@ def scope_of(helds: Sequence[Held], wider: Wider) -> Terms:
     targets = tuple(sorted({each.target for each in helds if each.target}))
     if wider.only_target and not targets:
         raise Malformed("these signals have no target", "leave --only-target out")
+    if wider.only_target and any(each.endswith(ANY) for each in targets):
+        raise Malformed("a target ends in *: a scope takes it for all that begin so", "approve it without --only-target, or deny it")
+    if wider.only_target and first.claims.verb == "archive.mv" and not wider.only_body:
+        raise Malformed("the files of a rename stand in its content", "add --only-body: else the scope is for every rename")
     origins = {bytes.fromhex(link["key"]) for each in helds for link in each.told["chain"]}
     return Terms(
         verb=first.claims.verb,
