@@ -14,7 +14,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tallystick.errors import Malformed, Refused, TallyError, Unproven
+from tallystick.errors import Malformed, Refused, TallyError, Unavailable, Unproven
 from tallystick.gate.opening import Opening, parse_opening
 from tallystick.ledger.event import Kind
 from tallystick.ledger.receipt import Receipt
@@ -196,6 +196,9 @@ class Releases:
                     except TallyError as error:
                         log.warning("an approved proposal stays where it is", extra={"reason": error.message})
                         break
+                else:  # the ledger refuses it each time: whoever waits for it is told, and it is not begun another day
+                    with contextlib.suppress(Unavailable):
+                        await self._end(entry, passage.VOID)
         await asyncio.gather(*programs, return_exceptions=True)
 
     async def _release_one(self, entry: int) -> asyncio.Task[None] | None:

@@ -1,0 +1,29 @@
+"""What is held and what becomes of it when the world changes between a human's word and the effect."""
+
+from pathlib import Path
+
+import pytest
+
+from tallystick.ledger.event import Event, Kind
+from tests.node.release_scene import Desk, with_desk
+
+
+@pytest.mark.parametrize("how", ["retired", "suspended"])
+def test_what_follows_a_key_that_fell_is_over_and_waits_for_nobody(tmp_path: Path, how: str) -> None:
+    """It is not the signer's key: the ledger refuses the beginning, each time, and the proposal must not stay approved for ever."""
+
+    async def act(desk: Desk) -> None:
+        feed, agent = desk.introduce("feed"), desk.introduce("agent")
+        heard = feed.sign("sensor", "read", "news.item")
+        assert (await desk.ask(heard)).allowed
+        proposal = await desk.put(agent, prev=(heard.reference,))
+        now_ns, kid = desk.here.house.clock(), bytes(feed.key_id)
+        if how == "retired":
+            desk.store.append(Event.of(Kind.KEY_REVOKED, now_ns, "local", subject=kid, revocation="retired")).result()
+        else:
+            desk.store.append(Event.of(Kind.KEY_SUSPENDED, now_ns, "local", subject=kid, reason="asked")).result()
+        await desk.approve(proposal)
+        assert desk.state(proposal) == ("ended", "void")
+        assert desk.file() is None
+
+    with_desk(tmp_path, act)
