@@ -15,6 +15,7 @@ from tallystick.pair.pairing import PairType
 
 UNKNOWN_EVERY_NS: Final = 60 * 10**9
 REFUSALS_A_SECOND: Final = 5  # that are recorded one by one, of a key from a sender; 100 at once
+OF_A_SENDER: Final = 25  # of all keys that it names: their names are no secret; 500 at once
 _ID_BYTES: Final = 32
 
 
@@ -25,6 +26,7 @@ class GateRates:
         """`rate`: signals a second, 0: all.  `clock`: pair time, UTC nanoseconds, for the record."""
         self._rates = Rates({PairType.INPUT: rate}, clock)
         self._refusals = Rates({PairType.INPUT: REFUSALS_A_SECOND}, clock)
+        self._senders = Rates({PairType.INPUT: OF_A_SENDER}, clock)
         self._bounded = rate > 0
         self._clock = clock
         self.limited = 0
@@ -44,7 +46,7 @@ class GateRates:
 
     def records(self, kid: bytes, sender: bytes) -> bool:
         """Whether one more refusal of this key from this sender gets an entry of its own; else it is counted with the burst."""
-        return not self._refusals.take(kid + sender, PairType.INPUT)
+        return not (self._refusals.take(kid + sender, PairType.INPUT) or self._senders.take(UNKNOWN + sender, PairType.INPUT))
 
     def stranger(self) -> None:
         """A signal of a key that nobody knows."""
@@ -57,7 +59,8 @@ class GateRates:
         """What was not taken and who was not known, since it was told last: strangers at most once a minute."""
         now_ns = self._clock()
         found = []
-        for word, rates in (("signals-not-taken", self._rates), ("refusals-not-recorded", self._refusals)):
+        not_recorded = "refusals-not-recorded"
+        for word, rates in (("signals-not-taken", self._rates), (not_recorded, self._refusals), (not_recorded, self._senders)):
             for burst in rates.bursts(all_of_them=all_of_them):
                 kid, sender = burst.pair[:_ID_BYTES], burst.pair[_ID_BYTES:]
                 found.append(
