@@ -61,20 +61,21 @@ def chosen(store: Store, args: Mapping[str, Any]) -> list[int]:
         raise Misuse("nothing was chosen", "name entries, or --pair, --key or --before")
     until = {} if before is None else {"until_ns": whole_number(before) - 1}
     if not spans:
-        return _with_sightings(store, _filtered(store, 0, store.size() - 1, filters_of(store, given) | until))
+        return _with_the_same(store, _filtered(store, 0, store.size() - 1, filters_of(store, given) | until))
     found: set[int] = set()
     for first, last in spans:
         there = store.bodied(first, last) if not given and not until else _filtered(store, first, last, filters_of(store, given) | until)
         if first == last and not there:
             raise Refused(f"entry {first} has no opening, or it was erased", "`tally log` lists the entries")
         found.update(there)
-    return _with_sightings(store, found)
+    return _with_the_same(store, found)
 
 
-def _with_sightings(store: Store, entries: Iterable[int]) -> list[int]:
-    """Where a key was seen stands in the opening of its signal and in that of the sighting: who forgets the one forgets the other."""
+def _with_the_same(store: Store, entries: Iterable[int]) -> list[int]:
+    """Where a key was seen stands in the opening of its signal and in that of the sighting, and what it would have written in that of its
+    proposal, each time it waited: who forgets the one forgets the other."""
     found = set(entries)
-    return sorted({*found, *store.gate.sightings_behind(found)})
+    return sorted({*found, *store.gate.sightings_behind(found), *store.gate.contents_behind(found)})
 
 
 def _filtered(store: Store, first: int, last: int, filters: Mapping[str, Any]) -> list[int]:

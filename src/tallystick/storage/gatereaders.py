@@ -216,6 +216,13 @@ class GateReaders:
                 found.append(at)
         return found
 
+    def contents_behind(self, signals: Collection[int]) -> list[int]:
+        """The proposals that still have their content, of these entries' signals: each waited, and may have waited again later."""
+        if not signals:
+            return []
+        kept = "SELECT p.entry, p.signal_entry FROM proposals p JOIN bodies b ON b.entry = p.entry WHERE p.signal_entry BETWEEN ? AND ?"
+        return [entry for entry, signal in self._all(kept, (min(signals), max(signals))) if signal in signals]
+
     def facts(
         self, subject: bytes | None = None, predicate: str | None = None, *, state: str | None = "standing", limit: int = 1_000
     ) -> tuple[FactRow, ...]:
