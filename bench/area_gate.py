@@ -4,6 +4,8 @@
   from signal to signal), then weighed with the seven rules and five rules of the owner; signals of random keys. CPU time, mean.
 - `rules.ratio_100k_over_1k`: the same over a house with 1,000 facts about 10 keys, each with as many as there: median of interleaved
   rounds.  `rules.weigh_us`: the weighing without the reading.
+- `behaviour.score_update_us`: a signal of seven words scored by a full profile and learned, windows and their closing included; CPU time.
+  `behaviour.bytes_per_key`: the memory of a profile whose key never repeats itself, its numbers included, its peers not.
 - `rules.ratio_clingo`: the seven rules decided by clingo on the same slices, over ours.
 """
 
@@ -20,6 +22,8 @@ from typing import Final
 from bench.counts import count
 from bench.ledger_scene import Record
 from tallystick.errors import Unavailable
+from tallystick.evidence import behaviour
+from tallystick.evidence.behaviour import CHANNELS, Peers, Profile
 from tallystick.facts.claim import Claim, look
 from tallystick.facts.fact import Point, Slice, place_value, write_value
 from tallystick.facts.rule import object_to
@@ -30,6 +34,7 @@ from tallystick.gate.question import Candidate, Evidence, Outcome, SliceQuestion
 from tallystick.gate.signal import Signal, encode_signal, parse_signal
 from tallystick.keys import KeyId, sign1
 from tallystick.ledger.event import Event, Kind
+from tests.evidence.test_behaviour import memory_bytes
 from tests.gate.world import SALTS, Key
 from tests.node.gate_scene import GateScene, gate_scene
 
@@ -197,8 +202,41 @@ def _clingo(record: Record, asked: list[tuple[Claim, Slice]]) -> None:
     record("gate.rules.ratio_clingo", statistics.median(ratios))
 
 
+def _behaviour(record: Record) -> None:
+    peers, dice = Peers(), random.Random(1)
+    for _ in range(count(20, 2)):
+        _fed(Profile(peers), dice, count(1_000, 300))
+    profile = Profile(peers)
+    _fed(profile, dice, count(4_000, 300))
+    signals = [_words(dice, 40) for _ in range(count(2_000, 100))]
+    costs = []
+    for _ in range(ROUNDS):
+        begin = time.process_time()
+        for words in signals:
+            profile.score(words)
+            profile.observe(words)
+        costs.append((time.process_time() - begin) / len(signals) * 1e6)
+    record("gate.behaviour.score_update_us", statistics.median(costs))
+    full = Profile(peers)
+    for n in range(count(4_000, 300)):
+        full.observe(tuple(behaviour.word(channel, str(n)) for channel in CHANNELS), threshold=2**60)
+    record("gate.behaviour.bytes_per_key", memory_bytes(full))
+
+
+def _fed(profile: Profile, dice: random.Random, signals: int) -> None:
+    """A key that repeats a few of many words, as its own dice have it."""
+    own = dice.randrange(5, 40)
+    for _ in range(signals):
+        profile.observe(_words(dice, own), threshold=2**60)
+
+
+def _words(dice: random.Random, many: int) -> tuple[int, ...]:
+    return tuple(behaviour.word(channel, str(dice.randrange(many))) for channel in CHANNELS[:7])
+
+
 def run(record: Record) -> None:
     """Measure."""
+    _behaviour(record)
     _rules(record)
 
 

@@ -70,6 +70,8 @@ BARS: Final[Mapping[str, Bar]] = {
     "gate.rules.mean_us": Bar(most=150),
     "gate.rules.ratio_100k_over_1k": Bar(most=1.3),
     "gate.explain.ms": Bar(most=200),
+    "gate.behaviour.score_update_us": Bar(most=30),
+    "gate.behaviour.bytes_per_key": Bar(most=65_536),
 }
 
 

@@ -64,7 +64,11 @@ class Cardboard:
                 raise self.error
             if name == "log":
                 return self._entries()
-            words = re.sub("^(key|log|migrate|verb|witness|grant|fact|context|rights|plan)_", r"\1 ", name).replace("_", "-")
+            words = (
+                re.sub("^(key|log|migrate|verb|witness|grant|fact|context|rights|plan)_", r"\1 ", name)
+                .replace("_", "-")
+                .replace("gate-eval-", "gate eval ")
+            )
             result = self.make(SHAPES[OPTIONS.get(words, words)])
             if self.ask and "confirm" in arguments and not arguments["confirm"](self.make(SHAPES["inbox"])["proposals"][0]):
                 raise Refused("the words were not the same", "deny it")

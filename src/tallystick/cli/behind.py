@@ -296,6 +296,9 @@ class Commands(Protocol):
     def fact_withdraw(self, settings: Settings, *, fact: str, house: str, passphrase: Passphrase) -> Result:
         """A fact no longer holds."""
 
+    def gate_eval_schonlau(self, settings: Settings, *, folder: str, rehearsal: bool) -> Result:
+        """The behaviour profile on the masquerade data of Schonlau et al. in `folder`; `rehearsal`: on the training part alone."""
+
     def rights_ls(self, settings: Settings, *, house: str) -> Result:
         """The matrix, key x action."""
 

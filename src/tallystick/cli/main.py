@@ -68,6 +68,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "rights": Entry("rights", "rights", "Show who may what, and why."),
         "plan": Entry("rights", "plan", "Show which layers judge which class."),
         "plan set": Entry("rights", "plan_set", "Sign other layers for a class."),
+        "gate": Entry("gate", "gate", "Measure the layers of the gate on public data."),
     },
     "The record": {
         "emit": Entry("emitting", "emit_signal", "Hand a signal of a source to the gate."),

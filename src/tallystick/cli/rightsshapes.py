@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from tallystick.cli.kinds import MAYBE_NUMBER, MAYBE_TEXT, NUMBER, OBJECT, SWITCH, TEXT, TEXTS, Shape
+from tallystick.cli.kinds import MAYBE_NUMBER, MAYBE_TEXT, NUMBER, OBJECT, REAL, SWITCH, TEXT, TEXTS, Shape
 
 HOUSE_KEY: Final[Shape] = {
     "number": NUMBER,
@@ -125,4 +125,23 @@ RIGHTS: Final[Mapping[str, Shape]] = {
     },
     "plan": PLAN,
     "plan set": {"plan": OBJECT, "weakened": TEXTS, "entry": NUMBER},  # weakened: classes that lost a layer
+    "gate eval schonlau": {
+        "data": TEXT,
+        "rehearsal": SWITCH,
+        "users": NUMBER,
+        "commands": NUMBER,  # of each user
+        "rows": (
+            {
+                "review": SWITCH,  # a human looks at each flagged block
+                "threshold": NUMBER,  # log odds of somebody else
+                "blocks": NUMBER,
+                "masked": NUMBER,
+                "flagged": NUMBER,
+                "hit": REAL,  # these four in percent
+                "false_alarm": REAL,
+                "miss": REAL,
+                "cost": REAL,
+            },
+        ),
+    },
 }

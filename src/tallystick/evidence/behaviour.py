@@ -116,11 +116,26 @@ class Peers:
 class Profile:
     """Of one key. At most 65,536 bytes of memory."""
 
-    __slots__ = ("_peers", "counts", "history", "odds", "passed", "seen", "sum", "totals", "upto", "window", "window_signals", "windows")
+    __slots__ = (
+        "_last",
+        "_peers",
+        "counts",
+        "history",
+        "odds",
+        "passed",
+        "seen",
+        "sum",
+        "totals",
+        "upto",
+        "window",
+        "window_signals",
+        "windows",
+    )
 
     def __init__(self, peers: Peers) -> None:
         """`peers`: of all profiles of this house; this one's own part is left out of what it is compared with."""
         self._peers = peers
+        self._last: tuple[Words, int] | None = None  # what was weighed last, if nothing was seen since
         self.counts: dict[int, int] = {}
         self.totals = [0] * len(CHANNELS)
         self.window: dict[int, int] = {}
@@ -188,6 +203,8 @@ class Profile:
     # --- Arithmetic ------------------------------------------------------------------------------------------------------
 
     def _weigh(self, words: Words) -> int:
+        if self._last is not None and self._last[0] is words:
+            return self._last[1]
         if len(words) > MAX_SIGNAL_WORDS:
             raise Misuse(f"a signal has at most {MAX_SIGNAL_WORDS} words")
         counts, totals, window = self.counts, self.totals, self.window
@@ -199,7 +216,9 @@ class Profile:
             usual = (peers.get(each, 0) - mine + PEER_SMOOTHING * UNIT) / (others - own + PEER_SMOOTHING * VOCABULARY * UNIT)
             own_usual = (mine + SMOOTHING * UNIT * usual) / (own + SMOOTHING * UNIT)
             found += _GAIN[min(window.get(each, 0), WINDOW - 1)] * log(usual / own_usual)
-        return round(found / math.sqrt(len(words)) * UNIT) if words else 0
+        weighed = round(found / math.sqrt(len(words)) * UNIT) if words else 0
+        self._last = (words, weighed) if isinstance(words, tuple) else None
+        return weighed
 
     def _score(self, total: int, signals: int) -> Score:
         margin = self._margin() * signals // WINDOW
@@ -217,6 +236,7 @@ class Profile:
 
     def _take(self, words: Words, *, learn: bool = True) -> None:
         self.sum = max(-MAX_SUM, min(MAX_SUM, self.sum + self._weigh(words)))
+        self._last = None
         window = self.window
         if learn:
             for each in words:
@@ -268,7 +288,7 @@ class Profile:
             totals[each >> _WORD_BITS] += count
             if by := count - self.counts.get(each, 0):
                 peers.move(each, by)
-        self.counts, self.totals = after, totals
+        self.counts, self.totals, self._last = after, totals, None
 
     def forget(self) -> None:
         """Everything: what is left is a new key."""

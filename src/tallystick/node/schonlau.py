@@ -83,10 +83,10 @@ def evaluate(users: Users, *, review: bool = False) -> list[Judged]:
     return found
 
 
-def rehearse(users: Users, *, rounds: int = 2, review: bool = False, threshold: int = THRESHOLD) -> list[Judged]:
+def rehearse(users: Users, *, rounds: int = 4, review: bool = False, threshold: int = THRESHOLD) -> list[Judged]:
     """The same on the training part: it trains on the first blocks, and in the rest another user types now and then.
 
-    That other user is not among the peers. No label and no command after the first 5,000 is looked at.
+    That other user is not among the peers. Nothing depends on a label or a command after the first 5,000.
     """
     found: list[Judged] = []
     total = TRAINING // WINDOW

@@ -14,6 +14,7 @@ _MODULES: Final = {
     "reopening": ("restore_pair", "restore_show", "restore_sign"),
     "emitting": ("emit",),
     "erasing": ("erase",),
+    "evaluating": ("gate_eval_schonlau",),
     "explaining": ("explain",),
     "files": ("get", "give_up", "ls", "mv", "put", "rm", "uploads", "versions"),
     "granting": (
