@@ -19,6 +19,7 @@ from tallystick.ledger.event import Event, Kind
 from tallystick.node.effects import Effects, NoDoors
 from tallystick.node.gatehouse import open_gate
 from tallystick.node.gatewords import Verdict
+from tallystick.primitives import sha256
 from tallystick.rights.verdict import Verdict as Word
 from tests.evidence.stores import reasoning
 from tests.node.gate_scene import SECOND, GateScene, gate_scene, run
@@ -174,6 +175,25 @@ def test_the_rule_file_of_the_home(scene: GateScene) -> None:
     file.write_bytes(b"refuse cameras when class is sensor\nhold late when\n hour in 22..25\n")
     with pytest.raises(Malformed, match="line 3, column 14: 25 is out of range"):
         open_gate(scene.machine, effects, scene.clock)
+
+
+def test_other_rules_are_an_entry(scene: GateScene) -> None:
+    """Whoever is shown a rule file can compare it with what the ledger says was in force; the same rules are no second entry."""
+    effects = Effects(scene.machine.store, scene.machine.vault, NoDoors(), scene.machine.reserve)
+    store, file = scene.machine.store, scene.machine.home.path / "gate.rules"
+
+    def entries() -> list[bytes]:
+        open_gate(scene.machine, effects, scene.clock)
+        return [row.event.blob("digest") for row in store.entries(kinds=(Kind.SETTINGS,)) if row.event.get("what") == "gate.rules"]
+
+    assert entries() == []
+    file.write_bytes(b"refuse cameras when class is sensor  # by night\n")
+    first = sha256(read_rules(file.read_bytes()).text().encode())
+    assert entries() == entries() == [first]
+    file.write_bytes(b"# the same rule\n\nrefuse cameras\n  when class is sensor\n")
+    assert entries() == [first]
+    file.unlink()
+    assert entries() == [first, sha256(read_rules(b"").text().encode())]
 
 
 def test_the_owners_rules(scene: GateScene) -> None:

@@ -162,14 +162,13 @@ class _Teller:
         for link in self.links.get(step.entry, ()):
             earlier = self.by_entry.get(link.earlier) if link.earlier is not None else None
             if earlier is not None:
-                causes.append(("" if link.how is How.SIGNED else "perhaps because " if causes else "perhaps ") + self._deed(earlier))
+                causes.append(("because " if link.how is How.SIGNED else "perhaps because ") + self._deed(earlier))
         head = f"The {self._noun(step)}{self._of(step)} {self._ended(step)}"
         if not causes:
             who = self._who(step)
             return f"{head}; {who} asked for it and named no cause." if step.said is not None else f"{head}."
         more = f", and {_count(len(causes) - MAX_NAMED, 'more signal')}" if len(causes) > MAX_NAMED else ""
-        joined = ", and because ".join(causes[:MAX_NAMED]).replace("and because perhaps because", "and perhaps because")
-        return f"{head} because {joined}{more}."
+        return f"{head} {', and '.join(causes[:MAX_NAMED])}{more}."
 
     def _deed(self, step: Step) -> str:
         """`skill #47 classified /attic/old as stale`."""

@@ -48,6 +48,14 @@ def read_rules_file(home: Path) -> RuleFile:
     return read_rules(raw)
 
 
+def recorded_rules(store: Store) -> bytes:
+    """SHA-256 of the rules that the ledger says are in force, in their one form: an auditor who is shown a file can compare."""
+    for row in store.entries(kinds=(Kind.SETTINGS,), newest_first=True):
+        if row.event.get("what") == RULES_FILE:
+            return row.event.blob("digest")
+    return sha256(NO_RULES.text().encode("utf-8"))
+
+
 def settled_plan(store: Store, settings: Settings) -> Settled:
     """The plan a start of now would go on with; nothing is recorded. Raises: Misuse, Unavailable."""
     recorded = store.gate.plan()
@@ -55,24 +63,29 @@ def settled_plan(store: Store, settings: Settings) -> Settled:
 
 
 def open_gate(machine: Machine, effects: Effects, clock: Callable[[], int]) -> Gate:
-    """Make the gate of a machine; where the plan is not the recorded one, record it.
+    """Make the gate of a machine; where plan or rules are not the recorded ones, record them.
 
     Raises: Misuse: a plan that cannot be, naming the setting.  Malformed: the rule file, with its line.  Unavailable: the ledger; or
         clingo is wanted (setting `reason`) and not installed.
     """
     store, settings = machine.store, machine.settings
-    layers: dict[Layer, GateLayer] = {Layer.DETERMINISTIC: Deterministic(rules=read_rules_file(machine.home.path))}
+    rules = read_rules_file(machine.home.path)
+    layers: dict[Layer, GateLayer] = {Layer.DETERMINISTIC: Deterministic(rules=rules)}
     settled = settled_plan(store, settings)
     if settled.not_taken:
         log.warning(
             "a weaker plan is configured and not taken: it needs a human's signature (`tally plan set`)",
             extra={"classes": ", ".join(settled.not_taken)},
         )
-    if settled.changed:
+    changed = [Event.of(Kind.PLAN, clock(), plan=settled.plan.words())] if settled.changed else []
+    digest = sha256(rules.text().encode("utf-8"))
+    if digest != recorded_rules(store):
+        changed.append(Event.of(Kind.SETTINGS, clock(), digest=digest, what=RULES_FILE))
+    if changed:
         try:
-            store.append(Event.of(Kind.PLAN, clock(), plan=settled.plan.words())).result()
+            store.append(*changed).result()
         except Refused as error:  # a house that is closed records nothing, and takes no signal either
-            log.warning("the plan could not be recorded", extra={"reason": error.message})
+            log.warning("the plan and the owner's rules could not be recorded", extra={"reason": error.message})
     keeper = Gatekeeper(
         store,
         effects,
