@@ -110,7 +110,7 @@ def test_a_context_is_inferred_and_its_root_is_recomputed(place: Village) -> Non
         (second.entry, How.CONTEXT, False),
     }
     assert "perhaps because of entry" in "\n".join(found.lines)
-    assert "perhaps feed #5 reported something as hello" in found.lines[0]
+    assert "perhaps because feed #5 reported something as hello" in found.lines[0]
     assert line(found, "its context") == f"  its context: 2 delivered since entry {begun}; their root is the one in the entry"
 
 
