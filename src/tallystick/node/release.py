@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from tallystick.errors import Malformed, Refused, TallyError, Unavailable, Unproven
 from tallystick.gate.opening import Opening, parse_opening
+from tallystick.gate.provenance import UNKNOWN
+from tallystick.keys import KeyId
 from tallystick.ledger.event import Kind
 from tallystick.ledger.receipt import Receipt
 from tallystick.node.acts import Act, Acts, is_ours
@@ -218,7 +220,7 @@ class Releases:
             return None
         opening = parse_opening(raw)
         found = self._keeper.recheck(row, signal)
-        if found.verdict is Verdict.REFUSE:
+        if found.verdict is Verdict.REFUSE or not all(map(self._stands, signal.signers)):
             await self._end(entry, passage.VOID)
             return None
         body = None if row.body is None else store.opening(entry)
@@ -233,7 +235,7 @@ class Releases:
         elif not is_ours(signal.verb):
             await self._end(entry, passage.RELEASED)
         elif is_named(signal.verb):
-            return self._house.spawn(self._carry_out(row, signal, opening, body))
+            return self._house.spawn(self._run_beside(row, signal, opening, body))
         else:
             await self._carry_out(row, signal, opening, body)
         return None
@@ -262,6 +264,20 @@ class Releases:
     async def _return(self, renewed: Renewed) -> None:
         receipt = await self._house.effects.run(passage.returned(renewed, now_ns=self._house.clock()))
         self._keeper.released(renewed.replaces, passage.CHANGED, receipt.index)
+
+    def _stands(self, key: bytes) -> bool:
+        """Whether a key behind a signal still stands; what did not pass the house never did."""
+        row = None if key == UNKNOWN else self._house.machine.store.gate.known_key(KeyId(key))
+        ends_ns = None if row is None else row.known.expires_ns
+        return key == UNKNOWN or (row is not None and row.stands and (ends_ns is None or self._house.clock() < ends_ns))
+
+    async def _run_beside(self, row: ProposalRow, signal: SignalRow, opening: Opening, body: bytes | None) -> None:
+        try:
+            await self._carry_out(row, signal, opening, body)
+        except Refused as error:  # a key behind it fell in the last moment
+            log.info("not begun", extra={"reason": error.message})
+            with contextlib.suppress(Unavailable):
+                await self._end(row.entry, passage.VOID)
 
     async def _carry_out(self, row: ProposalRow, signal: SignalRow, opening: Opening, body: bytes | None) -> None:
         async def perform(effect: Perform) -> Carried:
