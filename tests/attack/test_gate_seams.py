@@ -7,8 +7,15 @@ from typing import Any
 
 import pytest
 
+from tallystick.gate.finding import sign_finding
+from tallystick.gate.gate import Seen
+from tallystick.gate.provenance import MAX_SIGNERS, UNKNOWN, Link
+from tallystick.gate.question import Finding, Layer, Outcome
 from tallystick.keys import sign1
 from tallystick.ledger.event import Event, Kind
+from tallystick.passage.admission import admission
+from tallystick.passage.effect import Record
+from tallystick.primitives import sha256
 from tests.node.gate_scene import GateScene, gate_scene, run
 
 
@@ -56,3 +63,22 @@ def test_who_may_speak_as_a_model_is_completed_whatever_it_speaks_as(scene: Gate
     row = scene.machine.store.entry(verdict.entry)
     assert verdict.held and row is not None
     assert row.event.get("signers") == (bytes(scene.kid("feed")),)
+
+
+def test_a_finding_too_wide_for_its_entry_hides_nobody(scene: GateScene) -> None:
+    """256 keys behind a signal and its own are one more than an entry holds. Whoever cites the finding has no fewer behind it."""
+    scene.introduce("agent", "sensor")
+    signed = scene.sign("agent", "sensor", "read")
+    decision = scene.keeper().judge(signed.raw, signed.opening)
+    keys = tuple(sorted(sha256(b"key %d" % number) for number in range(MAX_SIGNERS)))
+    noted = Finding(layer=Layer.DETERMINISTIC, outcome=Outcome.NOTED, rule="seen-before")
+    decision.link, decision.seen = Link(keys, 3), Seen(findings=(noted,))
+    vault = scene.machine.vault.machine.signing
+    finding = sign_finding(
+        vault, decision.signal.reference, house_id=scene.machine.house_id, now_ns=scene.now_ns, stream=b"stream of tests.", n=1
+    )
+    asked = next(admission(decision, signed_findings=[finding]))
+    assert isinstance(asked, Record)
+    behind = asked.events[1].get("signers")
+    assert isinstance(behind, tuple) and len(behind) == MAX_SIGNERS
+    assert behind[0] == UNKNOWN

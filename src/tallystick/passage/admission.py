@@ -15,7 +15,7 @@ from tallystick.facts.fact import KnownKey, Place
 from tallystick.gate.finding import MAX_FACTS, finding_fields
 from tallystick.gate.gate import CLEAN, Seen
 from tallystick.gate.opening import BodyDigest, Opening
-from tallystick.gate.provenance import MAX_SIGNERS, NOTHING, Link
+from tallystick.gate.provenance import MAX_SIGNERS, NOTHING, UNKNOWN, Link
 from tallystick.gate.signal import ProvenSignal
 from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Receipt
@@ -142,7 +142,9 @@ def admission(
     ]
     openings: list[bytes | None] = [decision.raw_opening]
     if signed_findings:
-        behind = tuple(sorted({kid, *link.signers}))[:MAX_SIGNERS]
+        behind = tuple(sorted({kid, *link.signers}))
+        if len(behind) > MAX_SIGNERS:  # one too many for an entry: whoever is left out counts as unknown, not as nobody
+            behind = tuple(sorted({UNKNOWN, *behind}))[:MAX_SIGNERS]
         for finding, signed in zip(decision.seen.notable, signed_findings, strict=True):
             fields = finding_fields(finding)
             events.append(
