@@ -3,8 +3,11 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from tallystick.gate.opening import BodyDigest
 from tallystick.ledger.event import Kind
+from tallystick.node import gatesocket
 from tallystick.node.gateframe import Admit
 from tallystick.node.gatesocket import AT_ONCE, GateClient
 from tests.node.release_scene import Desk, digest, with_desk
@@ -72,5 +75,19 @@ def test_a_target_has_one_form(tmp_path: Path) -> None:
             signed = trusted.sign("sensor", "write", "archive.put", target=("PUT", f"/v1/files/{path}"), body=b"x")
             assert (await desk.ask(signed)).status == 400, path
         assert desk.file() is None
+
+    with_desk(tmp_path, act)
+
+
+def test_other_users_keep_no_proxy_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four of the group may hold every connection there is; the house's own user, who feeds the models, still gets in."""
+    monkeypatch.setattr(gatesocket, "MAX_CONNECTIONS", 0)
+
+    async def act(desk: Desk) -> None:
+        camera = desk.introduce("camera", "sensor")
+        client = await GateClient.connect(desk.here.estate.house.settings.gate_socket)
+        signed = camera.sign("sensor", "read", "camera.frame")
+        assert (await client.admit(Admit(signal=signed.raw, opening=signed.opening))).allowed
+        await client.close()
 
     with_desk(tmp_path, act)

@@ -41,7 +41,7 @@ from tallystick.node.gatekeeper import Gatekeeper
 from tallystick.node.gatewords import Decided, Verdict
 from tallystick.node.turns import Turns
 
-MAX_CONNECTIONS: Final = 256
+MAX_CONNECTIONS: Final = 256  # of all users beside root and the house's own: they keep no proxy out
 MAX_OF_A_USER: Final = 64
 FRAME_TIMEOUT_S: Final = 10.0
 IDLE_TIMEOUT_S: Final = 300.0
@@ -111,7 +111,8 @@ class GateServer:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         uid = peer_uid(writer)
-        if self._of.get(uid, 0) >= MAX_OF_A_USER or self.connections >= MAX_CONNECTIONS:
+        others = sum(count for user, count in self._of.items() if not _is_ours(user))
+        if self._of.get(uid, 0) >= MAX_OF_A_USER or (not _is_ours(uid) and others >= MAX_CONNECTIONS):
             writer.close()
             return
         self._of[uid] = self._of.get(uid, 0) + 1
@@ -154,7 +155,7 @@ class GateServer:
                 return write_verdict(await self._admit(request, uid))
             case AskDecision(proposal=proposal):
                 return write_decided(await _while_there(reader, self._keeper.decision(proposal)))
-        if uid not in (0, os.getuid()):
+        if not _is_ours(uid):
             raise Refused(*_ONLY_US)
         match request:
             case BeginContext(key=key):
@@ -166,7 +167,7 @@ class GateServer:
         raise AssertionError("a request of a kind that the parser does not make")
 
     async def _admit(self, request: Admit, uid: int) -> Verdict:
-        if request.deliver_to and uid not in (0, os.getuid()):
+        if request.deliver_to and not _is_ours(uid):
             raise Refused(*_ONLY_US)
         if self._full():
             raise Unavailable("the house's disk is nearly full: its gate takes no signals", "its owner must make room")
@@ -243,6 +244,11 @@ def peer_uid(writer: asyncio.StreamWriter) -> int:
     raw = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     uid: int = _UCRED.unpack(raw)[1]
     return uid
+
+
+def _is_ours(uid: int) -> bool:
+    """Whether this is the house's own user or root."""
+    return uid in (0, os.getuid())
 
 
 async def _while_there(reader: asyncio.StreamReader, work: Awaitable[Decided]) -> Decided:
