@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
+from tallystick.errors import Refused
 from tallystick.gate.finding import sign_finding
 from tallystick.gate.gate import Seen
 from tallystick.gate.provenance import MAX_SIGNERS, UNKNOWN, Link
 from tallystick.gate.question import Finding, Layer, Outcome
 from tallystick.keys import sign1
 from tallystick.ledger.event import Event, Kind
+from tallystick.node.contexts import Contexts
+from tallystick.node.rightswhy import why_view
 from tallystick.passage.admission import admission
 from tallystick.passage.effect import Record
 from tallystick.primitives import sha256
@@ -82,3 +85,22 @@ def test_a_finding_too_wide_for_its_entry_hides_nobody(scene: GateScene) -> None
     behind = asked.events[1].get("signers")
     assert isinstance(behind, tuple) and len(behind) == MAX_SIGNERS
     assert behind[0] == UNKNOWN
+
+
+def test_a_key_that_was_granted_to_be_a_model_has_contexts(scene: GateScene) -> None:
+    """What it hears is behind all it signs from then on; so what is given to it must have a place to be counted."""
+    scene.introduce("agent", "sensor", actions=("metadata", "read", "propose", "write"))
+    kid = bytes(scene.kid("agent"))
+    signed = [scene.sign("agent", "sensor", "write", "door.open") for _ in range(3)]
+    keeper, contexts = scene.keeper(), Contexts(scene.machine.store, scene.clock)
+    assert run(keeper.admit(signed[0].raw, signed[0].opening)).allowed
+    with pytest.raises(Refused, match="speaks as none"):
+        run(contexts.begin(kid))
+    owner = bytes(scene.human.public.key_id)
+    scene.record(Event.of(Kind.GRANT, scene.now_ns, "pair", key=owner, subject=kid, classes=("llm",), actions=("read",)))
+    assert run(keeper.admit(signed[1].raw, signed[1].opening)).held
+    query = {"key": kid.hex(), "action": "write", "class": "sensor"}
+    assert why_view(scene.machine.store, scene.machine.house_id, query, scene.now_ns)["verdict"] == "hold"
+    run(contexts.begin(kid))
+    assert run(keeper.admit(signed[2].raw, signed[2].opening)).allowed
+    assert why_view(scene.machine.store, scene.machine.house_id, query, scene.now_ns)["verdict"] == "allow"

@@ -31,7 +31,8 @@ class Contexts:
         row = self._store.gate.known_key(KeyId(key))
         if row is None or not row.stands:
             raise Refused("there is no such key that stands", "`tally key ls` shows the keys.")
-        if not any(covers(base, word) for word in row.known.classes for base in COMPLETED):
+        classes = (*row.known.classes, *(word for grant in self._store.gate.grants(KeyId(key)) for word in grant.classes))
+        if not any(covers(base, word) for word in classes for base in COMPLETED):
             raise Refused(f"#{row.known.number} speaks as none of {', '.join(sorted(COMPLETED))}", "Only these have contexts.")
         (receipt,) = await self._store.record(Event.of(Kind.CONTEXT_BEGUN, self._clock(), "gate", subject=bytes(key)))
         return receipt.index

@@ -103,7 +103,8 @@ def why_view(store: Store, house: KeyId, query: Mapping[str, str], now_ns: int) 
     signal_class = query.get("class") or (signal.signal_class if signal is not None and own else _class_of(row))
     asked, body = _asked(store, signal) if signal is not None and own else (None, None)
     target = query.get("target") or asked
-    behind = _behind(store, row, signal, own=own, signal_class=signal_class)
+    hears = known.hears or signal_class.partition("/")[0] in COMPLETED
+    behind = _behind(store, row, signal, own=own, hears=hears)
     verb = query.get("verb") or (signal.verb if signal is not None and own else ANY_VERB)
     request = Request(
         key=row.key_id, signal_class=signal_class, action=action, verb=verb, target=target, body=body, behind=behind, now_ns=now_ns
@@ -165,12 +166,12 @@ def _row_text(grant: Grant) -> str:
     return "; ".join(parts)
 
 
-def _behind(store: Store, row: KeyRow, signal: SignalRow | None, *, own: bool, signal_class: str) -> Sequence[KeyId]:
+def _behind(store: Store, row: KeyRow, signal: SignalRow | None, *, own: bool, hears: bool) -> Sequence[KeyId]:
     """The other keys behind what it would sign."""
     found: set[KeyId] = set()
     if signal is not None:
         found |= set(signal.signers) if own else set(signal.behind)
-    if not own and signal_class.split("/")[0] in COMPLETED:
+    if not own and hears:
         context = store.gate.context(row.key_id)
         found |= {UNKNOWN} if context is None else set(context.signers)
     return sorted(found - {row.key_id})
