@@ -1,12 +1,16 @@
 """What is left of a signal that was erased."""
 
+import time
 from pathlib import Path
 
 from tallystick.gate.opening import Target
+from tallystick.gate.statement import sign_statement
 from tallystick.ledger.event import Event, Kind
 from tallystick.node.erasing import chosen, erase
+from tallystick.pair.statement import BodyErase, encode_statement
 from tallystick.primitives import sha256
 from tests.node.gate_scene import gate_scene, run
+from tests.node.release_scene import Desk, with_desk
 
 WORD = b"the letter that nobody was to read"
 
@@ -41,3 +45,26 @@ def test_who_erases_a_held_signal_erases_what_it_would_have_written(tmp_path: Pa
         assert [store.opening(each) for each in entries] == [None, None, None]
         assert store.opening(kept.proposal) == WORD
         assert chosen(store, {"spans": [[kept.entry, kept.entry]]}) == [kept.entry, kept.proposal]
+
+
+def test_an_erasure_that_was_signed_far_away_leaves_no_copy_either(tmp_path: Path) -> None:
+    """Who signs names the signal; where else its content lies only the house knows."""
+
+    async def act(desk: Desk) -> None:
+        proposal = await desk.put(desk.introduce("agent"), "letter.txt", WORD)
+        other = await desk.put(desk.introduce("another"), "letter.txt", WORD)
+        signal = desk.row(proposal).signal_entry
+        assert signal is not None and desk.store.opening(proposal) == WORD
+        bundle = sign_statement(
+            desk.here.estate.owner.signer,
+            encode_statement(BodyErase(entry=signal, erased=(), reason="asked")),
+            house_id=bytes(desk.here.estate.house.house_id),
+            issued_at_ns=time.time_ns(),
+            stream=bytes(16),
+            n=0,
+            salt=bytes(32),
+        )
+        assert (await desk.submit(bundle)).status == 200
+        assert (desk.store.opening(signal), desk.store.opening(proposal), desk.store.opening(other)) == (None, None, WORD)
+
+    with_desk(tmp_path, act)

@@ -78,6 +78,12 @@ def _with_the_same(store: Store, entries: Iterable[int]) -> list[int]:
     return sorted({*found, *store.gate.sightings_behind(found), *store.gate.contents_behind(found)})
 
 
+def belonging(store: Store, *spans: tuple[int, int]) -> list[int]:
+    """What must go with these (first, count) and is not among them: what `chosen` adds to what is named at the machine itself."""
+    named = {entry for first, count in spans for entry in store.bodied(first, min(first + count, store.size()) - 1)}
+    return [entry for entry in _with_the_same(store, named) if entry not in named]
+
+
 def _filtered(store: Store, first: int, last: int, filters: Mapping[str, Any]) -> list[int]:
     found: list[int] = []
     while first <= last:

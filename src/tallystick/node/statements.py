@@ -4,6 +4,7 @@ A statement comes over the door, carried by an ADMIN pair, or in the ceremony of
 and by the cap of the pair that carried it; the ledger's projection keeps the rules that two at once could break.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,7 +19,7 @@ from tallystick.ledger.event import Event, Kind
 from tallystick.ledger.receipt import Receipt
 from tallystick.node.bundles import signed_of
 from tallystick.node.effects import Effects
-from tallystick.node.erasing import check_erasable
+from tallystick.node.erasing import belonging, check_erasable, erase
 from tallystick.node.gatestatements import GateStatements
 from tallystick.node.inviting import check_room
 from tallystick.node.machine import Machine
@@ -174,8 +175,13 @@ class Statements:
             case KeyResume(key=key):
                 return await run(houses.resumed(key, signed=signed, now_ns=now_ns))
             case BodyErase():
-                check_erasable(self._machine.store, (statement.entry, 1), *statement.erased)
-                return await run(houses.erased(statement, signed=signed, now_ns=now_ns))
+                spans = ((statement.entry, 1), *statement.erased)
+                check_erasable(self._machine.store, *spans)
+                beside = belonging(self._machine.store, *spans)
+                receipt = await run(houses.erased(statement, signed=signed, now_ns=now_ns))
+                if beside:  # the same clear values once more; whoever signed does not see where they lie
+                    await asyncio.to_thread(erase, self._machine.store, beside, now_ns, "house", statement.reason)
+                return receipt
             case HouseRestore() | HouseMigrate():
                 raise Refused("this statement is not taken over the door", "`tally restore --sign` and `tally migrate to` bring it")
         raise AssertionError("a statement of a kind that the parser does not make")
