@@ -9,9 +9,11 @@ import asyncio
 import http.client
 import json
 import logging
+import socket
 import subprocess
+import threading
 from collections import deque
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -118,10 +120,22 @@ class Notifier:
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         with closing(kind(parts.hostname or "", parts.port, timeout=TIMEOUT_S)) as connection:
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            connection.request("POST", target, body, {"content-type": "application/json", "connection": "close"})
-            status = connection.getresponse().status
+            connection.connect()
+            # The socket's own limit begins anew with each byte; one who sends a byte now and then would be waited for without end.
+            over = threading.Timer(TIMEOUT_S, _hang_up, (connection.sock,))
+            over.start()
+            try:
+                connection.request("POST", target, body, {"content-type": "application/json", "connection": "close"})
+                status = connection.getresponse().status
+            finally:
+                over.cancel()
             if not 200 <= status < 300:
                 raise http.client.HTTPException(f"answered {status}")
+
+
+def _hang_up(sock: socket.socket) -> None:
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def check_url(url: str) -> str:
