@@ -8,29 +8,40 @@ import pytest
 from tallystick.gate.opening import BodyDigest
 from tallystick.ledger.event import Kind
 from tallystick.node import gatesocket
+from tallystick.node.acts import PROGRAMS_AT_ONCE
 from tallystick.node.gateframe import Admit
-from tallystick.node.gatesocket import AT_ONCE, GateClient
+from tallystick.node.gatesocket import GateClient
 from tests.node.release_scene import Desk, digest, with_desk
 
 
-def test_programs_that_run_for_long_hold_nobody_up(tmp_path: Path) -> None:
-    """As many as one user's signals are judged at once: its others are judged all the same."""
+def test_programs_that_run_for_long_hold_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as one user's signals are judged at once: its others are judged all the same. And sources keep no owner from a program."""
+    monkeypatch.setattr(gatesocket, "AT_ONCE", PROGRAMS_AT_ONCE)
 
     async def act(desk: Desk) -> None:
         trusted = desk.introduce("trusted", "sensor", actions=("metadata", "read", "propose", "write"))
         camera = desk.introduce("camera", "sensor")
         path = desk.here.estate.house.settings.gate_socket
-        clients = [await GateClient.connect(path) for _ in range(AT_ONCE + 1)]
+        clients = [await GateClient.connect(path) for _ in range(PROGRAMS_AT_ONCE + 1)]
         running = []
         for client in clients[:-1]:
             slow = trusted.sign("sensor", "write", "verb.slow", target=("POST", "/v1/verbs/slow"))
             running.append(asyncio.create_task(client.admit(Admit(signal=slow.raw, opening=slow.opening))))
         try:
-            while len([each for each in desk.events(Kind.SIGNAL) if each.text("verdict") == "allow"]) < AT_ONCE:
+            while len([each for each in desk.events(Kind.SIGNAL) if each.text("verdict") == "allow"]) < PROGRAMS_AT_ONCE:
                 await asyncio.sleep(0.05)
             quick = camera.sign("sensor", "read", "camera.frame")
             async with asyncio.timeout(30):
                 assert (await clients[-1].admit(Admit(signal=quick.raw, opening=quick.opening))).allowed
+                more = trusted.sign("sensor", "write", "verb.greet", target=("POST", "/v1/verbs/greet"))
+                while len(desk.events(Kind.EFFECT_BEGUN)) < PROGRAMS_AT_ONCE:
+                    await asyncio.sleep(0.05)
+                assert (await clients[-1].admit(Admit(signal=more.raw, opening=more.opening))).status == 503
+                held = await desk.ask(camera.sign("sensor", "write", "verb.greet", target=("POST", "/v1/verbs/greet")))
+                assert held.proposal is not None
+                await desk.approve(held.proposal)
+                assert desk.state(held.proposal) == ("ended", "released")
+                assert (tmp_path / "greeted").exists()
         finally:
             for task in running:
                 task.cancel()
