@@ -104,3 +104,13 @@ def test_a_key_that_was_granted_to_be_a_model_has_contexts(scene: GateScene) -> 
     run(contexts.begin(kid))
     assert run(keeper.admit(signed[2].raw, signed[2].opening)).allowed
     assert why_view(scene.machine.store, scene.machine.house_id, query, scene.now_ns)["verdict"] == "allow"
+
+
+def test_a_gate_that_knows_no_programs_holds_none_of_a_lesser_class(scene: GateScene) -> None:
+    """A program of the SDK that holds the gate does not read [verbs]: reboot is not to wait there as a write, to be approved later."""
+    scene.introduce("agent", "sensor")
+    for action, reason in (("read", "malformed"), ("write", "malformed"), ("admin", "rights")):
+        signed = scene.sign("agent", "sensor", action, "verb.reboot")
+        verdict = run(scene.keeper().admit(signed.raw, signed.opening))
+        row = scene.machine.store.entry(verdict.entry)
+        assert verdict.refused and row is not None and row.event.text("reason") == reason
