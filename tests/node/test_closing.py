@@ -73,8 +73,10 @@ def test_a_roll_back_of_the_whole_home_is_found_by_any_pair_at_both_ends(tmp_pat
             # Once for each pair that saw more, and not again.
             assert len(kept(found.machine)) == 2 and len(kept(found.member("laptop"))) == before
             assert "rolled back" in str(status(found.machine.settings)["closed"])
-            kinds = {row.event.kind for row in found.machine.store.entries(found.machine.store.house().size)}
-            assert not kinds & {Kind.SIGNAL, Kind.EFFECT_BEGUN, Kind.PAIRING_APPROVED, Kind.INVITE_CREATED}
+            since = [row.event for row in found.machine.store.entries(found.machine.store.house().size)]
+            assert not {event.kind for event in since} & {Kind.EFFECT_BEGUN, Kind.PAIRING_APPROVED, Kind.INVITE_CREATED}
+            # A command that was under way when it closed is on record as refused.
+            assert {event.text("verdict") for event in since if event.kind is Kind.SIGNAL} <= {"refuse"}
 
     asyncio.run(scene())
 
