@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from tallystick.canonical import Value, decode, encode
 from tallystick.errors import Malformed, Misuse, Refused
 from tallystick.keys import KeyId, KeyKind, PublicKey
+from tallystick.pair.field import ACTIONS
 from tallystick.pair.genesis import check_genesis
 from tallystick.pair.pairing import PairType
 from tallystick.pair.statement import (
-    ACTIONS,
     DENY_REASONS,
     SEVER_REASONS,
     VERBS,

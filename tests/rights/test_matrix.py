@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.errors import Malformed, Refused
+from tallystick.pair.field import ACTIONS
 from tallystick.pair.pairing import PairType
-from tallystick.pair.statement import ACTIONS
 from tallystick.rights.action import ActionClass
 from tallystick.rights.matrix import (
     CAP,

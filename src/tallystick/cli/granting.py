@@ -9,7 +9,7 @@ from tallystick.cli.log import moment
 from tallystick.cli.output import Out, emit
 from tallystick.cli.shapes import Result
 from tallystick.cli.terminal import passphrase_asker
-from tallystick.pair.statement import ACTIONS
+from tallystick.pair.field import ACTIONS
 
 
 @command(

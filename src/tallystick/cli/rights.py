@@ -6,7 +6,7 @@ from tallystick.cli.command import Call, command, passphrase_fd
 from tallystick.cli.output import Out, emit
 from tallystick.cli.shapes import Result
 from tallystick.cli.terminal import passphrase_asker
-from tallystick.pair.statement import ACTIONS
+from tallystick.pair.field import ACTIONS
 
 _HOUSE = click.option(
     "--house", default="", metavar="HOUSE", help="Of this house. Default: this home's own, or the only one it is paired with."

@@ -10,15 +10,15 @@ from typing import Final, TypeAlias, TypeVar
 
 from tallystick.canonical import Encodable, Value, decode, encode
 from tallystick.errors import Malformed, Misuse, TallyError
-from tallystick.keys import KeyId, KeyKind, PublicKey, parse_cose_key, pinned
+from tallystick.keys import KeyId, KeyKind, PublicKey, pinned
+from tallystick.pair.field import actions_of, hash_of, label_of, signing_key, whole
 from tallystick.pair.invite import HOST_FORM
-from tallystick.pair.message import LABEL_FORM, MAX_BUNDLE_BYTES, MAX_ENTRY_INDEX
+from tallystick.pair.message import MAX_BUNDLE_BYTES, MAX_ENTRY_INDEX
 from tallystick.pair.pairing import PairType, Suite
 
 MAX_STATEMENT_BYTES: Final = 16_384
 STATEMENT_VERSION: Final = 1
 MAX_ADMINS: Final = 8
-ACTIONS: Final = ("metadata", "read", "egress", "propose", "write", "admin")
 DENY_REASONS: Final = ("denied", "wrong-words", "unknown-machine", "expired")
 SEVER_REASONS: Final = ("unspecified", "lost", "stolen", "retired", "compromised")
 MAX_ERASED: Final = 32
@@ -212,62 +212,62 @@ def parse_statement(raw: bytes) -> Statement:
         } if verb == "pair.approve" and not rest:  # fmt: skip
             return _approve(
                 PairApprove(
-                    pairing_id=_hash(pairing),
+                    pairing_id=hash_of(pairing),
                     proposal=_entry(proposal),
-                    static=pinned(KeyKind.X25519, _hash(static)).raw,
-                    signing=_signing_key(signing),
-                    witness=pinned(KeyKind.ED25519, _hash(witness)),
-                    human=None if human is None else _signing_key(human),
+                    static=pinned(KeyKind.X25519, hash_of(static)).raw,
+                    signing=signing_key(signing),
+                    witness=pinned(KeyKind.ED25519, hash_of(witness)),
+                    human=None if human is None else signing_key(human),
                     pair_type=_one_of(PairType, kind),
                     suite=_one_of(Suite, suite),
-                    label=_label(label),
-                    actions=_actions(actions),
+                    label=label_of(label),
+                    actions=actions_of(actions),
                 )
             )
         case {"pairing": pairing, "proposal": proposal, "reason": reason, **rest} if verb == "pair.deny" and not rest:
-            return PairDeny(pairing_id=_hash(pairing), proposal=_entry(proposal), reason=_word(reason, DENY_REASONS))
+            return PairDeny(pairing_id=hash_of(pairing), proposal=_entry(proposal), reason=_word(reason, DENY_REASONS))
         case {"pairing": pairing, "reason": reason, **rest} if verb == "pair.sever" and not rest:
-            return PairSever(pairing_id=_hash(pairing), reason=_word(reason, SEVER_REASONS))
+            return PairSever(pairing_id=hash_of(pairing), reason=_word(reason, SEVER_REASONS))
         case {"pairing": pairing, "type": kind, **rest} if verb == "pair.downgrade" and not rest:
-            return PairDowngrade(pairing_id=_hash(pairing), pair_type=_one_of(PairType, kind))
+            return PairDowngrade(pairing_id=hash_of(pairing), pair_type=_one_of(PairType, kind))
         case {"invite": invite, "type": kind, "for": key, "yes": bool(yes), "ttl": ttl, "label": label, **rest} if (
             verb == "invite.create" and not rest
         ):
             return InviteCreate(
-                invite_id=_hash(invite),
+                invite_id=hash_of(invite),
                 pair_type=_one_of(PairType, kind),
-                for_key=None if key is None else KeyId(_hash(key)),
+                for_key=None if key is None else KeyId(hash_of(key)),
                 yes=yes,
-                ttl_s=_whole(ttl, 1, _MAX_TTL_S),
-                label=None if label is None else _label(label),
+                ttl_s=whole(ttl, 1, _MAX_TTL_S),
+                label=None if label is None else label_of(label),
             )
         case {"invite": invite, **rest} if verb == "invite.revoke" and not rest:
-            return InviteRevoke(invite_id=_hash(invite))
+            return InviteRevoke(invite_id=hash_of(invite))
         case {"origin": origin, "admins": list(admins), **rest} if verb == "key.replace-admins" and not rest:
             if not 1 <= len(admins) <= MAX_ADMINS:
                 raise Malformed(f"statement: 1 to {MAX_ADMINS} admin keys")
-            keys = tuple(_signing_key(key) for key in admins)
+            keys = tuple(signing_key(key) for key in admins)
             if len({key.key_id for key in keys}) != len(keys):
                 raise Malformed("statement: one admin key twice")
-            return ReplaceAdmins(origin=_hash(origin), admins=keys)
+            return ReplaceAdmins(origin=hash_of(origin), admins=keys)
         case {"origin": origin, "size": size, "root": root, "log": log, "seen": list(seen), **rest} if verb == "house.restore" and not rest:
             if len(seen) > MAX_SEEN:
                 raise Malformed(f"statement: at most {MAX_SEEN} checkpoints")
             return HouseRestore(
-                origin=_hash(origin),
-                size=_whole(size, 1, MAX_ENTRY_INDEX),
-                root=_hash(root),
+                origin=hash_of(origin),
+                size=whole(size, 1, MAX_ENTRY_INDEX),
+                root=hash_of(root),
                 log=_log_name(log),
                 seen=tuple(_checkpoint(each) for each in seen),
             )
         case {"pairing": pairing, "as": kind, **rest} if verb == "pair.resign" and not rest:
-            return PairResign(pairing_id=_hash(pairing), pair_type=_one_of(PairType, kind))
+            return PairResign(pairing_id=hash_of(pairing), pair_type=_one_of(PairType, kind))
         case {"key": key, **rest} if verb == "key.resume" and not rest:
-            return KeyResume(key=KeyId(_hash(key)))
+            return KeyResume(key=KeyId(hash_of(key)))
         case {"entry": entry, "erased": None | list() as erased, "reason": reason, **rest} if verb == "body.erase" and not rest:
             if not isinstance(reason, str) or not _REASON.fullmatch(reason):
                 raise Malformed("statement: a reason is a word")
-            return BodyErase(entry=_whole(entry, 0, MAX_ENTRY_INDEX), erased=_ranges(erased), reason=reason)
+            return BodyErase(entry=whole(entry, 0, MAX_ENTRY_INDEX), erased=_ranges(erased), reason=reason)
         case {
             "origin": origin, "static": static, "signing": signing, "witness": witness, "log": [bytes(ed25519), bytes(ml_dsa)],
             "addresses": list(addresses), **rest,
@@ -275,11 +275,11 @@ def parse_statement(raw: bytes) -> Statement:
             if not 1 <= len(addresses) <= MAX_ADDRESSES:
                 raise Malformed(f"statement: 1 to {MAX_ADDRESSES} addresses")
             return HouseMigrate(
-                origin=_hash(origin),
-                static=pinned(KeyKind.X25519, _hash(static)).raw,
-                signing=_signing_key(signing),
-                witness=pinned(KeyKind.ED25519, _hash(witness)),
-                log=(pinned(KeyKind.ED25519, _hash(ed25519)).raw, pinned(KeyKind.ML_DSA_44, ml_dsa).raw),
+                origin=hash_of(origin),
+                static=pinned(KeyKind.X25519, hash_of(static)).raw,
+                signing=signing_key(signing),
+                witness=pinned(KeyKind.ED25519, hash_of(witness)),
+                log=(pinned(KeyKind.ED25519, hash_of(ed25519)).raw, pinned(KeyKind.ML_DSA_44, ml_dsa).raw),
                 addresses=tuple(_address(each) for each in addresses),
             )
         case _:
@@ -351,18 +351,6 @@ def _approve(statement: PairApprove) -> PairApprove:
     return statement
 
 
-def _hash(value: Value) -> bytes:
-    if not isinstance(value, bytes) or len(value) != 32:
-        raise Malformed("statement: 32 bytes are missing")
-    return value
-
-
-def _whole(value: Value, least: int, most: int) -> int:
-    if type(value) is not int or not least <= value <= most:
-        raise Malformed(f"statement: a number from {least} to {most} is missing")
-    return value
-
-
 def _log_name(value: Value) -> str:
     if not isinstance(value, str) or not 1 <= len(value) <= 255 or not all("!" <= each <= "~" and each != "+" for each in value):
         raise Malformed("statement: the name of a log is missing")
@@ -372,7 +360,7 @@ def _log_name(value: Value) -> str:
 def _checkpoint(value: Value) -> tuple[bytes, int, bytes]:
     if not isinstance(value, list) or len(value) != 3:
         raise Malformed("statement: a checkpoint is an origin hash, a size and a root")
-    return _hash(value[0]), _whole(value[1], 0, MAX_ENTRY_INDEX), _hash(value[2])
+    return hash_of(value[0]), whole(value[1], 0, MAX_ENTRY_INDEX), hash_of(value[2])
 
 
 def _address(value: Value) -> tuple[str, int]:
@@ -385,7 +373,7 @@ def _address(value: Value) -> tuple[str, int]:
 def _entry(value: Value) -> EntryRef:
     if not isinstance(value, list) or len(value) != 2:
         raise Malformed("statement: an entry is an origin hash and an index")
-    return EntryRef(origin=_hash(value[0]), index=_whole(value[1], 0, MAX_ENTRY_INDEX))
+    return EntryRef(origin=hash_of(value[0]), index=whole(value[1], 0, MAX_ENTRY_INDEX))
 
 
 def _ranges(value: list[Value] | None) -> tuple[tuple[int, int], ...]:
@@ -398,36 +386,14 @@ def _ranges(value: list[Value] | None) -> tuple[tuple[int, int], ...]:
     for each in value:
         if not isinstance(each, list) or len(each) != 2:
             raise Malformed("statement: a range is its first entry and a count")
-        found.append((_whole(each[0], 0, MAX_ENTRY_INDEX), _whole(each[1], 1, MAX_ENTRY_INDEX)))
+        found.append((whole(each[0], 0, MAX_ENTRY_INDEX), whole(each[1], 1, MAX_ENTRY_INDEX)))
     return tuple(found)
-
-
-def _signing_key(value: Value) -> PublicKey:
-    if not isinstance(value, bytes) or len(value) > 128:
-        raise Malformed("statement: a COSE_Key is missing")
-    key = parse_cose_key(value)
-    if key.kind not in (KeyKind.ED25519, KeyKind.P256):
-        raise Malformed("statement: a key that signs is Ed25519 or P-256")
-    return key
-
-
-def _label(value: Value) -> str:
-    if not isinstance(value, str) or not LABEL_FORM.fullmatch(value):
-        raise Malformed("statement: a label with characters or a length we do not take")
-    return value
 
 
 def _word(value: Value, words: tuple[str, ...]) -> str:
     if not isinstance(value, str) or value not in words:
         raise Malformed(f"statement: one of {', '.join(words)} is missing")
     return value
-
-
-def _actions(value: Value) -> tuple[str, ...]:
-    """Action classes in the order of the specification, none twice."""
-    if not isinstance(value, list) or value != [action for action in ACTIONS if action in value]:
-        raise Malformed("statement: actions unknown, twice or out of order")
-    return tuple(action for action in ACTIONS if action in value)
 
 
 _Choice = TypeVar("_Choice", PairType, Suite)

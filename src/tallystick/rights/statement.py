@@ -13,9 +13,10 @@ from tallystick.errors import Malformed, Misuse, TallyError
 from tallystick.facts.fact import read_value
 from tallystick.facts.schedule import parse_schedule
 from tallystick.gate.question import Layer
-from tallystick.keys import KeyId, KeyKind, PublicKey, parse_cose_key
-from tallystick.pair.message import LABEL_FORM, MAX_ENTRY_INDEX
-from tallystick.pair.statement import ACTIONS, MAX_STATEMENT_BYTES, STATEMENT_VERSION
+from tallystick.keys import KeyId, PublicKey
+from tallystick.pair.field import actions_of, hash_of, label_of, signing_key, whole
+from tallystick.pair.message import MAX_ENTRY_INDEX
+from tallystick.pair.statement import MAX_STATEMENT_BYTES, STATEMENT_VERSION
 from tallystick.rights.scope import MAX_ORIGINS, MAX_USES, Terms
 from tallystick.rights.verb import is_named
 
@@ -36,7 +37,6 @@ _VERB: Final = re.compile(r"[a-z][a-z0-9-]{0,31}\.[a-z][a-z0-9-]{0,31}", re.ASCI
 _WORD: Final = re.compile(r"[a-z0-9]([a-z0-9._/-]{0,62}[a-z0-9])?", re.ASCII)  # docs/spec/events.cddl, word
 # What no line of text may hold; the same list as in the ledger's own fields.
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-_INT63: Final = 2**63 - 1
 _MAX_DEPTH: Final = 4
 _MAX_ITEMS: Final = 4_096
 
@@ -223,19 +223,19 @@ def parse_statement(raw: bytes) -> Statement:
             if kind != SOURCE:
                 raise Malformed("statement: only source keys are introduced by a grant")
             return KeyGrant(
-                key=_signing_key(key),
+                key=signing_key(key),
                 classes=_classes(classes),
-                actions=_actions(actions),
+                actions=actions_of(actions),
                 targets=_targets(targets),
                 schedule=None if schedule is None else parse_schedule(_line(schedule, MAX_SCHEDULE_BYTES)).text,
-                place=None if place is None else _hash(place),
-                expires_ns=None if expires is None else _whole(expires),
-                label=None if label is None else _label(label),
+                place=None if place is None else hash_of(place),
+                expires_ns=None if expires is None else whole(expires),
+                label=None if label is None else label_of(label),
             )
         case {"key": key, "how": how, "since": since, **rest} if verb == "key.revoke" and not rest:
             if how not in (RETIRED, COMPROMISED) or (how == RETIRED) is not (since is None):
                 raise Malformed("statement: a key is retired, or compromised since an entry")
-            return KeyRevoke(key=KeyId(_hash(key)), how=str(how), since=None if since is None else _index(since))
+            return KeyRevoke(key=KeyId(hash_of(key)), how=str(how), since=None if since is None else _index(since))
         case {"grant": grant, **rest} if verb == "grant.withdraw" and not rest:
             return GrantWithdraw(grant=_index(grant))
         case {
@@ -245,11 +245,11 @@ def parse_statement(raw: bytes) -> Statement:
             return _fact(
                 FactAdd(
                     predicate=_word(predicate),
-                    subject=None if subject is None else KeyId(_hash(subject)),
+                    subject=None if subject is None else KeyId(hash_of(subject)),
                     value=None if said is None else _octets(said),
-                    commitment=None if commitment is None else _hash(commitment),
-                    observed_ns=None if observed is None else _whole(observed),
-                    until_ns=None if until is None else _whole(until),
+                    commitment=None if commitment is None else hash_of(commitment),
+                    observed_ns=None if observed is None else whole(observed),
+                    until_ns=None if until is None else whole(until),
                 )
             )
         case {"fact": fact, **rest} if verb == "fact.withdraw" and not rest:
@@ -263,23 +263,23 @@ def parse_statement(raw: bytes) -> Statement:
             if count != len(entries):
                 raise Malformed("statement: the count is not the number of proposals")
             more = None if scope is None else _terms(scope)
-            return SignalApprove(root=_hash(root), proposals=entries, expires_ns=_whole(expires), scope=more)
+            return SignalApprove(root=hash_of(root), proposals=entries, expires_ns=whole(expires), scope=more)
         case {"proposal": proposal, "reason": reason, **rest} if verb == "signal.deny" and not rest:
             return SignalDeny(proposal=_index(proposal), reason=_word(reason))
         case {"subject": subject, "scope": terms, **rest} if verb == "scope.grant" and not rest:
-            return ScopeGrant(subject=KeyId(_hash(subject)), terms=_terms(terms))
+            return ScopeGrant(subject=KeyId(hash_of(subject)), terms=_terms(terms))
         case {"scope": scope, **rest} if verb == "scope.withdraw" and not rest:
-            return ScopeWithdraw(scope=_hash(scope))
+            return ScopeWithdraw(scope=hash_of(scope))
         case {"plan": dict(plan), **rest} if verb == "gate.plan" and not rest:
             return GatePlan(plan=_plan(plan))
         case {"key": key, **rest} if verb == "context.begin" and not rest:
-            return ContextBegin(key=KeyId(_hash(key)))
+            return ContextBegin(key=KeyId(hash_of(key)))
         case {"key": key, **rest} if verb == "context.end" and not rest:
-            return ContextEnd(key=KeyId(_hash(key)))
+            return ContextEnd(key=KeyId(hash_of(key)))
         case {"name": str(name), "input": given, "pairing": pairing, **rest} if verb == "program.run" and not rest:
             if not is_named(name):
                 raise Malformed("statement: a program's verb is missing")
-            return ProgramRun(name=name, input=None if given is None else _hash(given), pairing=_hash(pairing))
+            return ProgramRun(name=name, input=None if given is None else hash_of(given), pairing=hash_of(pairing))
         case _:
             raise Malformed("statement: not a statement of this version")
 
@@ -357,10 +357,10 @@ def _terms(value: Value) -> Terms:
             return Terms(
                 verb=verb,
                 targets=() if targets is None else _targets(targets),
-                body=None if body is None else _hash(body),
+                body=None if body is None else hash_of(body),
                 origins=None if origins is None else _origins(origins),
-                uses=None if uses is None else _whole(uses, 1, MAX_USES),
-                until_ns=_whole(until),
+                uses=None if uses is None else whole(uses, 1, MAX_USES),
+                until_ns=whole(until),
             )
     raise Malformed("statement: not the map of a scope")
 
@@ -403,13 +403,6 @@ def _classes(value: Value) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _actions(value: Value) -> tuple[str, ...]:
-    """Action classes in the order of the specification, none twice."""
-    if not isinstance(value, list) or value != [action for action in ACTIONS if action in value]:
-        raise Malformed("statement: actions unknown, twice or out of order")
-    return tuple(action for action in ACTIONS if action in value)
-
-
 def _targets(value: Value) -> tuple[str, ...]:
     """Patterns, rising, none twice: exact, or everything that begins with what stands before a last `*`."""
     if not isinstance(value, list) or len(value) > MAX_TARGETS:
@@ -423,7 +416,7 @@ def _targets(value: Value) -> tuple[str, ...]:
 def _origins(value: Value) -> tuple[KeyId, ...]:
     if not isinstance(value, list) or len(value) > MAX_ORIGINS:
         raise Malformed(f"statement: at most {MAX_ORIGINS} origins")
-    found = [KeyId(_hash(each)) for each in value]
+    found = [KeyId(hash_of(each)) for each in value]
     if found != sorted(set(found)):
         raise Malformed("statement: origins rise and none stands twice")
     return tuple(found)
@@ -441,35 +434,8 @@ def _octets(value: Value) -> bytes:
     return value
 
 
-def _hash(value: Value) -> bytes:
-    if not isinstance(value, bytes) or len(value) != 32:
-        raise Malformed("statement: 32 bytes are missing")
-    return value
-
-
-def _whole(value: Value, least: int = 0, most: int = _INT63) -> int:
-    if type(value) is not int or not least <= value <= most:
-        raise Malformed(f"statement: a number from {least} to {most} is missing")
-    return value
-
-
 def _index(value: Value) -> int:
-    return _whole(value, 0, MAX_ENTRY_INDEX)
-
-
-def _signing_key(value: Value) -> PublicKey:
-    if not isinstance(value, bytes) or len(value) > 128:
-        raise Malformed("statement: a COSE_Key is missing")
-    key = parse_cose_key(value)
-    if key.kind not in (KeyKind.ED25519, KeyKind.P256):
-        raise Malformed("statement: a key that signs is Ed25519 or P-256")
-    return key
-
-
-def _label(value: Value) -> str:
-    if not isinstance(value, str) or not LABEL_FORM.fullmatch(value):
-        raise Malformed("statement: a label with characters or a length we do not take")
-    return value
+    return whole(value, 0, MAX_ENTRY_INDEX)
 
 
 def _word(value: Value) -> str:

@@ -25,8 +25,9 @@ from tallystick.node.localhouse import open_house
 from tallystick.node.machine import Machine
 from tallystick.node.rightsview import find_key
 from tallystick.node.settings import Settings
+from tallystick.pair.field import ACTIONS
 from tallystick.pair.message import LABEL_FORM
-from tallystick.pair.statement import ACTIONS, KeyResume
+from tallystick.pair.statement import KeyResume
 from tallystick.pair.statement import Statement as PairStatement
 from tallystick.rights.statement import (
     COMPROMISED,
